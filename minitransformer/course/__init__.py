@@ -1,0 +1,1 @@
+"""The machinery of the course: set-up, execution, release and grading."""
