@@ -1,0 +1,35 @@
+"""Text that breaks tokenizers, shared by the tests of this folder."""
+
+import unicodedata
+
+from hypothesis import strategies as st
+
+ODD = [
+    *"aab\x00 \n\t\r'sſté½²_中😀!",
+    "  ",
+    "'ll",
+    "'RE",
+    "\u0300",
+    "\u200d",
+    "\x1c",
+    "\x85",
+    "\xa0",
+    "\u3000",
+    "\ud800",
+    "\udfff",
+    "👩‍👩‍👧",
+    "<s>",
+    "<pad two>",
+]
+any_text = st.one_of(
+    st.text(st.characters(), max_size=40),
+    st.lists(st.sampled_from(ODD), max_size=25).map("".join),
+)
+
+
+def _is_assigned(char: str) -> bool:
+    return unicodedata.category(char) not in ("Cn", "Cs")
+
+
+assigned_text = any_text.map(lambda text: "".join(filter(_is_assigned, text)))
+"""No lone surrogates (other packages refuse them), nothing newer than this Python."""

@@ -1,0 +1,162 @@
+import tracemalloc
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minitransformer.tokenization.base import check_special_tokens
+from minitransformer.tokenization.bpe import BPE
+
+from .strategies import any_text
+
+SPECIAL = ["<s>", "<pad two>", "<s>a"]
+CORPUS = ["to be or not to be, that is the question: don't ask me 1234 times  twice"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return BPE.train_from_iterator(CORPUS, vocab_size=300, special_tokens=SPECIAL)
+
+
+def test_special_tokens_take_the_first_ids_and_are_found_in_text(tokenizer):
+    assert [tokenizer.token_to_id(token) for token in SPECIAL] == [0, 1, 2]
+    assert tokenizer.encode("<s>to<pad two>").ids[::2] == [0, 1]
+
+
+def test_the_longest_special_token_wins(tokenizer):
+    assert tokenizer.encode("<s>a").ids == [2]
+
+
+def test_special_tokens_are_left_out_of_decoded_text_unless_wanted(tokenizer):
+    ids = tokenizer.encode("<s>to be").ids
+    assert tokenizer.decode(ids) == "to be"
+    assert tokenizer.decode(ids, skip_special_tokens=False) == "<s>to be"
+
+
+def test_an_encoding_knows_its_length_tokens_and_offsets(tokenizer):
+    encoding = tokenizer.encode("<s> be")
+    assert len(encoding) == 2
+    assert encoding.tokens == ["<s>", "Ġbe"]
+    assert encoding.offsets == [(0, 3), (3, 6)]
+    assert repr(encoding) == "Encoding(num_tokens=2)"
+
+
+def test_an_empty_text_has_no_tokens(tokenizer):
+    encoding = tokenizer.encode("")
+    assert (encoding.ids, encoding.tokens, encoding.offsets) == ([], [], [])
+    assert tokenizer.decode([]) == ""
+
+
+def test_a_batch_is_each_text_by_itself(tokenizer):
+    texts = ["to be", "", "not"]
+    batch = tokenizer.encode_batch(texts)
+    assert [e.ids for e in batch] == [tokenizer.encode(text).ids for text in texts]
+    assert tokenizer.decode_batch(e.ids for e in batch) == texts
+
+
+def test_the_vocabulary_is_a_copy(tokenizer):
+    tokenizer.get_vocab().clear()
+    assert len(tokenizer.get_vocab()) == tokenizer.get_vocab_size() == 300
+    assert tokenizer.id_to_token(tokenizer.token_to_id("Ġbe")) == "Ġbe"
+    assert tokenizer.token_to_id("nowhere") is None
+
+
+@given(st.lists(any_text, max_size=6))
+def test_a_stream_gives_the_ids_of_the_joined_text(pieces):
+    for style in ("gpt2", "gpt4", "whitespace", "none"):
+        tokenizer = BPE.train_from_iterator(
+            CORPUS, vocab_size=280, special_tokens=SPECIAL, pretokenizer=style
+        )
+        whole = tokenizer.encode("".join(pieces)).ids
+        assert list(tokenizer.encode_iterable(pieces)) == whole
+
+
+def test_a_stream_may_cut_a_special_token_with_a_space_inside(tokenizer):
+    pieces = ["to be <pad", " tw", "o> or"]
+    assert 1 in list(tokenizer.encode_iterable(pieces))
+
+
+def test_memory_does_not_grow_with_the_stream(tokenizer):
+    def peak(lines):
+        line = "to be or not to be, that is the question\n"
+        tracemalloc.start()
+        for _ in tokenizer.encode_iterable(line for _ in range(lines)):
+            pass
+        top = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return top
+
+    peak(10)
+    assert peak(4000) < 2 * peak(40)
+
+
+def test_the_cache_forgets_rather_than_grows(tokenizer, monkeypatch):
+    monkeypatch.setattr("minitransformer.tokenization.base._CACHED_CHUNKS", 10)
+    fresh = BPE.from_dict(tokenizer.to_dict())
+    for number in range(100):
+        assert fresh.decode(fresh.encode(f"x{number}").ids) == f"x{number}"
+    assert len(fresh._cache) <= 10
+
+
+def test_long_chunks_are_not_remembered(tokenizer):
+    fresh = BPE.from_dict(tokenizer.to_dict())
+    fresh.encode("q" * 1000)
+    assert len(fresh._cache) == 0
+
+
+@pytest.mark.parametrize("text", [None, 7, b"bytes", ["list"]])
+def test_a_text_that_is_no_string_is_refused(tokenizer, text):
+    with pytest.raises(TypeError, match="needs str"):
+        tokenizer.encode(text)
+    with pytest.raises(TypeError, match="a piece is"):
+        list(tokenizer.encode_iterable([text]))
+
+
+def test_one_string_is_no_batch(tokenizer):
+    with pytest.raises(TypeError, match="texts is one str"):
+        tokenizer.encode_batch("to be")
+
+
+@pytest.mark.parametrize("bad", [-1, 300])
+def test_an_id_out_of_range_is_refused(tokenizer, bad):
+    with pytest.raises(ValueError, match=f"id {bad} is not in the vocabulary of 300"):
+        tokenizer.decode([bad])
+    with pytest.raises(ValueError, match=f"id {bad} is not in the vocabulary of 300"):
+        tokenizer.id_to_token(bad)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "error", "message"),
+    [
+        (["<s>", ""], ValueError, "special_tokens holds an empty token"),
+        (["<s>", "<s>"], ValueError, "special_tokens holds a token twice"),
+        (["<s>", 7], TypeError, "a special token is int, needs str"),
+        ("<s>", TypeError, "special_tokens is one str"),
+    ],
+)
+def test_bad_special_tokens_are_refused(tokens, error, message):
+    with pytest.raises(error, match=message):
+        check_special_tokens(tokens)
+
+
+def test_a_failed_save_leaves_the_old_file_whole(tokenizer, tmp_path, monkeypatch):
+    path = tmp_path / "tokenizer.json"
+    tokenizer.save(path)
+    before = path.read_bytes()
+
+    def no_space(*args):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("os.replace", no_space)
+    with pytest.raises(OSError, match="No space left"):
+        tokenizer.save(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", "\x00", '{"model": '])
+def test_a_file_that_is_no_tokenizer_is_named(tmp_path, content):
+    path = tmp_path / "broken.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=r"broken\.json is no tokenizer file"):
+        BPE.from_file(path)
