@@ -1,0 +1,132 @@
+"""Byte-pair encoding beside the ``tokenizers`` package and the textbook loop.
+
+Run ``python tests/benchmarks/bench_tokenization.py``. Everything runs on one thread and
+in this process; ours and theirs take turns, and the best of several rounds counts, so
+the ratios mean something on a busy machine too. Nothing is timed while the tests of
+``tokenization`` fail.
+"""
+
+import os
+
+os.environ["RAYON_NUM_THREADS"] = "1"  # read when tokenizers is imported
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import platform
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import tokenizers
+
+from minitransformer import data
+from minitransformer.tokenization import merges, pretokenize
+from minitransformer.tokenization.bpe import BPE
+
+TESTS = Path(__file__).parents[1] / "tokenization"
+VOCAB_SIZE = 8192
+ROUNDS = 5
+NAIVE_ARTICLES, NAIVE_TOKENS = 5, 600  # where the textbook loop takes about 10 s
+
+
+def seconds(run: Callable[[], object]) -> float:
+    """Return how long one call takes."""
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def best_of(rounds: int, *runs: Callable[[], object]) -> list[float]:
+    """Time the runs in turns; return the best time of each, in seconds."""
+    times = [[seconds(run) for run in runs] for _ in range(rounds)]
+    return [min(column) for column in zip(*times, strict=True)]
+
+
+def train_theirs(texts: list[str]) -> tokenizers.Tokenizer:
+    """Train byte-level BPE with the ``tokenizers`` package."""
+    theirs = tokenizers.Tokenizer(tokenizers.models.BPE())
+    byte_level = tokenizers.pre_tokenizers.ByteLevel
+    theirs.pre_tokenizer = byte_level(add_prefix_space=False)
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=VOCAB_SIZE,
+        initial_alphabet=byte_level.alphabet(),
+        show_progress=False,
+    )
+    theirs.train_from_iterator(texts, trainer)
+    return theirs
+
+
+def compare_training(texts: list[str]) -> None:
+    """Train on all texts, ours and theirs in turns."""
+    ours, theirs = best_of(
+        ROUNDS,
+        lambda: BPE.train_from_iterator(texts, vocab_size=VOCAB_SIZE),
+        lambda: train_theirs(texts),
+    )
+    print(f"training: ours {ours:.2f} s, tokenizers {theirs:.2f} s")
+    print(f"  ours takes {ours / theirs:.2f} times as long (wanted: below 2, aim: 1)")
+
+
+def compare_encoding(texts: list[str]) -> None:
+    """Encode all texts with new tokenizers, so that no word is remembered."""
+    ours = BPE.train_from_iterator(texts, vocab_size=VOCAB_SIZE)
+    state = ours.to_dict()
+    theirs = train_theirs(texts).to_str()
+    fresh = [BPE.from_dict(state) for _ in range(ROUNDS)]
+    fresh_theirs = [tokenizers.Tokenizer.from_str(theirs) for _ in range(ROUNDS)]
+    for text in texts:
+        assert ours.encode(text).ids == fresh_theirs[0].encode(text).ids
+    fresh_theirs[0] = tokenizers.Tokenizer.from_str(theirs)
+
+    def encode_all(new: list) -> None:
+        encode = new.pop().encode
+        for text in texts:
+            encode(text)
+
+    our_time, their_time = best_of(
+        ROUNDS, lambda: encode_all(fresh), lambda: encode_all(fresh_theirs)
+    )
+    warm_time, _ = best_of(ROUNDS, lambda: encode_all([ours]), lambda: None)
+    megabytes = sum(len(text.encode()) for text in texts) / 1e6
+    print(
+        f"encoding: ours {megabytes / our_time:.2f} MB/s, "
+        f"tokenizers {megabytes / their_time:.2f} MB/s"
+    )
+    print(f"  ours is {their_time / our_time:.2f} times as fast (wanted: 1, aim: 1.5)")
+    print(f"  ours with all words remembered: {megabytes / warm_time:.2f} MB/s")
+
+
+def compare_with_the_definition(texts: list[str]) -> None:
+    """Learn the same merges by the fast trainer and by the textbook loop."""
+    chunks = Counter(c for text in texts for c in pretokenize.split(text))
+    words = {chunk.encode(): count for chunk, count in chunks.items()}
+    naive = seconds(lambda: merges.naive_learn(words, NAIVE_TOKENS))
+    (fast,) = best_of(ROUNDS, lambda: merges.learn(words, NAIVE_TOKENS))
+    print(
+        f"textbook loop, {len(words)} different words, {NAIVE_TOKENS} tokens: "
+        f"{naive:.1f} s, fast trainer {fast:.3f} s"
+    )
+    print(f"  the fast trainer is {naive / fast:.0f} times as fast (wanted: 100)")
+
+
+def main() -> None:
+    """Check, then measure."""
+    tests = [sys.executable, "-m", "pytest", "-q", "--numprocesses=0", str(TESTS)]
+    if subprocess.run(tests, cwd=TESTS.parents[1]).returncode != 0:
+        sys.exit("the tests of tokenization fail: nothing is timed")
+    print(
+        f"Python {platform.python_version()}, numpy {np.__version__}, "
+        f"tokenizers {tokenizers.__version__}, {platform.machine()}, one thread"
+    )
+    texts = [article.text for article in data.wikipedia_articles()]
+    print(f"{len(texts)} articles, {sum(map(len, texts))} characters, best of {ROUNDS}")
+    compare_training(texts)
+    compare_encoding(texts)
+    compare_with_the_definition(texts[:NAIVE_ARTICLES])
+
+
+if __name__ == "__main__":
+    main()
