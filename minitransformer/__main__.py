@@ -38,10 +38,16 @@ JOBS = {
     "release": Job(
         ("course", "grade"), "release:main", "make exercises/ from solutions/"
     ),
-    "collect": Job(("course", "grade"), "grade:collect_main", "take in submissions"),
-    "grade": Job(("course", "grade"), "grade:main", "grade submissions"),
-    "feedback": Job(("course", "grade"), "grade:feedback_main", "write feedback pages"),
-    "grades": Job(("course", "grade"), "grade:grades_main", "print or write all marks"),
+    "collect": Job(
+        ("course", "grade"), "classroom:collect_main", "take in submissions"
+    ),
+    "grade": Job(("course", "grade"), "classroom:grade_main", "grade submissions"),
+    "feedback": Job(
+        ("course", "grade"), "classroom:feedback_main", "write feedback pages"
+    ),
+    "grades": Job(
+        ("course", "grade"), "classroom:grades_main", "print or write all marks"
+    ),
 }
 
 

@@ -1,0 +1,47 @@
+"""Build the website of the course with Jupyter Book, from the lessons where they stand.
+
+Lessons are not run: the book shows the outputs they are stored with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def build(output: Path, root: Path = ROOT) -> int:
+    """Build the site; any warning is an error.
+
+    Args:
+        output: folder to build in; the pages come into its ``_build/html``.
+        root: folder of the course.
+
+    Returns:
+        Exit code of Jupyter Book: 0 if there was no warning.
+    """
+    start = "from jupyter_book.cli.main import main; main()"
+    command = [sys.executable, "-c", start, "build", str(root)]
+    command += ["--config", str(root / "book" / "_config.yml")]
+    command += ["--toc", str(root / "book" / "_toc.yml")]
+    command += ["--path-output", str(output), "-W", "-n", "--keep-going", "-q"]
+    # The pages describe the package beside them, not another one that is installed.
+    environment = {**os.environ, "PYTHONPATH": str(root), "NO_COLOR": "1"}
+    return subprocess.call(command, cwd=root, env=environment)
+
+
+def main(argv: list[str]) -> int:
+    """Build the site and say where it is."""
+    parser = argparse.ArgumentParser(prog="python3 -m minitransformer book")
+    parser.add_argument(
+        "--output", type=Path, default=ROOT / "book", help="where _build/html comes"
+    )
+    output = parser.parse_args(argv).output.resolve()
+    code = build(output)
+    if code == 0:
+        print(f"The book is built: open {output / '_build' / 'html' / 'index.html'}")
+    return code

@@ -1,0 +1,74 @@
+"""What every exercise set must show: stub zero, solution full, each slip caught.
+
+A set has a bank of typical wrong answers. Each replaces the solution of one exercise and
+must fail with the message that is meant for it.
+"""
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+
+from minitransformer.course import grade
+from minitransformer.course.environment import ROOT
+
+SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class WrongAnswer:
+    """A typical slip.
+
+    ``exercise`` is the id of the answer's cell, ``slip`` the misconception in a few
+    words, ``source`` the answer, ``message`` a part of what the check must say.
+    """
+
+    exercise: str
+    slip: str
+    source: str
+    message: str
+
+    def __str__(self):
+        return f"{self.exercise}: {self.slip}"
+
+
+def solution_of(name: str) -> Path:
+    return ROOT / "solutions" / name / f"{name}.ipynb"
+
+
+def exercise_of(name: str) -> Path:
+    return ROOT / "exercises" / name / f"{name}.ipynb"
+
+
+def marks_of(name: str, submission: Path) -> dict[str, grade.Mark]:
+    marks = grade.grade(solution_of(name), submission, seconds=SECONDS)
+    return {mark.check: mark for mark in marks}
+
+
+def assert_stub_scores_zero(name: str) -> None:
+    for mark in marks_of(name, exercise_of(name)).values():
+        assert mark.points == 0, mark
+        assert "your turn" in mark.message, mark
+
+
+def assert_solution_scores_all(name: str) -> None:
+    marks = marks_of(name, solution_of(name))
+    assert marks
+    for mark in marks.values():
+        assert mark.points == mark.possible > 0, mark
+
+
+def assert_caught(name: str, wrong: WrongAnswer, folder: Path) -> None:
+    """Only the one exercise loses its points, and the message is the one meant."""
+    notebook = copy.deepcopy(grade.read(solution_of(name)))
+    (cell,) = [c for c in notebook.cells if grade.grade_id(c) == wrong.exercise]
+    cell.source = wrong.source
+    path = folder / f"{name}.ipynb"
+    nbformat.write(notebook, path)
+    marks = marks_of(name, path)
+    caught = marks.pop(f"{wrong.exercise}_check")
+    assert caught.points == 0
+    assert wrong.message in caught.message, caught.message
+    for mark in marks.values():
+        assert mark.points == mark.possible, mark
