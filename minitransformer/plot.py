@@ -212,7 +212,7 @@ def heatmap(
     ):
         if labels is not None and len(labels) != size:
             raise ValueError(f"{name} has {len(labels)} entries, values has {size}")
-    ax = _axes(ax, float(np.clip(WIDTH * matrix.shape[0] / matrix.shape[1], 2, 6.4)))
+    ax = _axes(ax, float(np.clip(WIDTH * matrix.shape[0] / matrix.shape[1], 2, 5)))
     if limits is None:
         low, high = float(np.nanmin(matrix)), float(np.nanmax(matrix))
         bound = max(abs(low), abs(high))
@@ -222,7 +222,8 @@ def heatmap(
         matrix, cmap=colormap, vmin=limits[0], vmax=limits[1], aspect="auto"
     )
     if xlabels is not None:
-        rotation = 90 if max(map(len, xlabels), default=0) > 3 else 0
+        crowded = len(xlabels) * max(map(len, xlabels), default=0) > 48
+        rotation = 90 if crowded else 0
         shown = [visible(label) for label in xlabels]
         ax.set_xticks(range(len(shown)), shown, rotation=rotation)
     if ylabels is not None:
