@@ -14,15 +14,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def build(output: Path, root: Path = ROOT) -> int:
-    """Build the site; any warning is an error.
+def build(output: Path, root: Path = ROOT) -> str:
+    """Build the site, into ``_build/html`` of a folder.
 
     Args:
-        output: folder to build in; the pages come into its ``_build/html``.
+        output: the folder to build in.
         root: folder of the course.
 
     Returns:
-        Exit code of Jupyter Book: 0 if there was no warning.
+        What is wrong with the pages: warnings, one a line; empty if nothing is.
     """
     start = "from jupyter_book.cli.main import main; main()"
     command = [sys.executable, "-c", start, "build", str(root)]
@@ -31,7 +31,10 @@ def build(output: Path, root: Path = ROOT) -> int:
     command += ["--path-output", str(output), "-W", "-n", "--keep-going", "-q"]
     # The pages describe the package beside them, not another one that is installed.
     environment = {**os.environ, "PYTHONPATH": str(root), "NO_COLOR": "1"}
-    return subprocess.call(command, cwd=root, env=environment)
+    run = subprocess.run(
+        command, cwd=root, env=environment, capture_output=True, text=True
+    )
+    return run.stderr.strip() or (run.stdout if run.returncode else "")
 
 
 def main(argv: list[str]) -> int:
@@ -41,7 +44,9 @@ def main(argv: list[str]) -> int:
         "--output", type=Path, default=ROOT / "book", help="where _build/html comes"
     )
     output = parser.parse_args(argv).output.resolve()
-    code = build(output)
-    if code == 0:
-        print(f"The book is built: open {output / '_build' / 'html' / 'index.html'}")
-    return code
+    print("Building the book, about half a minute ...", flush=True)
+    if warnings := build(output):
+        print(warnings, file=sys.stderr)
+        return 1
+    print(f"The book is built: open {output / '_build' / 'html' / 'index.html'}")
+    return 0

@@ -1,0 +1,205 @@
+"""The website builds without a warning, and every page of it works in a browser."""
+
+import shutil
+
+import pytest
+
+from minitransformer.course import book
+from tests.book import visiting
+
+pytest.importorskip("jupyter_book", reason="the extra [book] is not installed")
+
+SOUND = """<!doctype html><html lang="en"><head><title>A page</title>
+<link rel="icon" href="data:,"></head><body><h1 id="top">A page</h1>{}</body></html>"""
+FAULTS = {
+    "an error in the console": (
+        visiting.events,
+        "<script>console.error('no')</script>",
+        "console: no",
+    ),
+    "a script that stops": (visiting.events, "<script>no()</script>", "script error"),
+    "a request to another host": (
+        visiting.events,
+        '<script src="http://192.0.2.1/x.js"></script>',
+        "asks another host: http://192.0.2.1/x.js",
+    ),
+    "an image that is missing": (
+        visiting.images,
+        '<img src="no.png" alt="A dot.">',
+        "no.png does not load",
+    ),
+    "an image without alt text": (
+        visiting.images,
+        '<img src="dot.svg">',
+        "dot.svg has no alt text",
+    ),
+    "an image with its name as alt text": (
+        visiting.images,
+        '<img src="dot.svg" alt="../_images/dot.svg">',
+        "dot.svg has no alt text",
+    ),
+    "a link to no page": (
+        visiting.links,
+        '<a href="no.html">x</a>',
+        "no page for no.html",
+    ),
+    "a link to no anchor": (
+        visiting.links,
+        '<a href="page.html#no">x</a>',
+        "no anchor for page.html#no",
+    ),
+    "a link out of the site's files": (
+        visiting.links,
+        '<a href="file:///page.html">x</a>',
+        "no page for file:///page.html",
+    ),
+    "a page too wide for a phone": (
+        visiting.phone,
+        '<div style="width: 600px">x</div>',
+        "390 px: ",
+    ),
+    "a formula that was not typeset": (
+        visiting.formulas,
+        '<span class="math">x</span>',
+        "1 not typeset",
+    ),
+    "a formula left in the text": (visiting.formulas, "<p>$x^2$</p>", "shows '$x^2$'"),
+    "two main headings": (visiting.basics, "<h1>Again</h1>", "2 main headings"),
+}
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory):
+    """Build the book once; give the folder of its pages and the warnings."""
+    output = tmp_path_factory.mktemp("book")
+    warnings = book.build(output)
+    return output / "_build" / "html", warnings
+
+
+@pytest.fixture(scope="module")
+def site(build):
+    return build[0]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Start Chromium, or skip the tests that need it."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        pytest.skip("no Chromium here: the site was built, but nobody looked at it")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        yield driver.chromium.launch(executable_path=found, args=visiting.ARGUMENTS)
+
+
+@pytest.fixture(scope="module")
+def visits(site, browser):
+    return visiting.visit(browser, site)
+
+
+def test_the_site_builds_without_a_warning(build):
+    site, warnings = build
+    assert warnings == ""
+    assert (site / "book" / "index.html").is_file()
+
+
+def test_every_page_of_the_contents_is_visited(visits):
+    contents = (book.ROOT / "book" / "_toc.yml").read_text().splitlines()
+    pages = {line.split()[-1] for line in contents if "file: " in line}
+    assert len(pages) >= 9
+    assert {f"{page}.html" for page in pages} <= {visit.page for visit in visits}
+
+
+@pytest.mark.parametrize("check", visiting.CHECKS, ids=lambda check: check.__name__)
+def test_a_browser_finds_nothing_wrong(visits, site, check):
+    assert "\n".join(check(visits, site)) == ""
+
+
+def test_lessons_and_conventions_show_formulas(site):
+    for page in ("book/conventions", "lessons/1_tokenization/1_1_byte_pair_encoding"):
+        assert 'class="math' in (site / f"{page}.html").read_text(encoding="utf-8")
+
+
+def test_the_front_door_leads_to_the_welcome_page(site, browser):
+    with visiting.serve(site) as base:
+        tab = browser.new_page()
+        tab.goto(base)
+        tab.wait_for_url("**/book/index.html")
+        assert tab.locator("figure img:visible").count() == 1
+        tab.close()
+
+
+def test_search_finds_a_word_of_a_lesson(site, browser):
+    events = []
+    with visiting.serve(site) as base:
+        tab = visiting.open_page(browser, base, events)
+        tab.goto(f"{base}search.html?q=merge")
+        hit = tab.locator("#search-results a[href*='1_1_byte_pair_encoding']").first
+        hit.wait_for(timeout=10_000)
+        tab.close()
+    assert events == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_read_in_both_color_schemes(site, browser, scheme):
+    contrast = """() => {
+      const channels = color => color.match(/[\\d.]+/g).slice(0, 3).map(Number);
+      const light = color => channels(color).map(c => c / 255)
+        .map(c => c <= 0.04 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+      const ground = light(getComputedStyle(document.body).backgroundColor);
+      return ["h1", "article p", "article p a", "article dt"].map(selector => {
+        const ink = light(getComputedStyle(document.querySelector(selector)).color);
+        return (Math.max(ink, ground) + 0.05) / (Math.min(ink, ground) + 0.05);
+      });
+    }"""
+    with visiting.serve(site) as base:
+        tab = browser.new_page(color_scheme=scheme)
+        tab.goto(f"{base}book/api/tokenization.html")
+        assert tab.evaluate("document.documentElement.dataset.theme") == scheme
+        assert min(tab.evaluate(contrast)) >= 4.5
+        tab.close()
+
+
+def test_a_sound_page_has_no_fault(tmp_path, browser):
+    (tmp_path / "page.html").write_text(SOUND.format('<a href="page.html#top">x</a>'))
+    visits = visiting.visit(browser, tmp_path)
+    assert [check(visits, tmp_path) for check in visiting.CHECKS] == [[]] * 6
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_fault_is_found(tmp_path, browser, fault):
+    check, body, problem = FAULTS[fault]
+    (tmp_path / "page.html").write_text(SOUND.format(body))
+    (tmp_path / "dot.svg").write_text(
+        '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'
+    )
+    visits = visiting.visit(browser, tmp_path)
+    assert problem in "\n".join(check(visits, tmp_path))
+
+
+def test_a_page_without_language_or_title_is_found(tmp_path, browser):
+    (tmp_path / "page.html").write_text("<h1>A page</h1>")
+    problems = visiting.basics(visiting.visit(browser, tmp_path), tmp_path)
+    assert "page.html at 390 px: language is ''" in problems
+    assert "page.html at 390 px: no title" in problems
+
+
+@pytest.mark.parametrize(
+    ("text", "warning"),
+    [
+        ("[x](no_page.md)", "cross-reference target not found: 'no_page.md'"),
+        ("[x](#minitransformer.no_name)", "not found: 'minitransformer.no_name'"),
+        ("![A dot.](no.png)", "no.png"),
+    ],
+)
+def test_a_broken_reference_fails_the_build(tmp_path, text, warning):
+    root = tmp_path / "course"
+    shutil.copytree(
+        book.ROOT / "book", root / "book", ignore=shutil.ignore_patterns("_build")
+    )
+    (root / "minitransformer").symlink_to(book.ROOT / "minitransformer")
+    (root / "book" / "_toc.yml").write_text("format: jb-book\nroot: book/page\n")
+    (root / "book" / "page.md").write_text(f"# A page\n\n{text}\n")
+    assert warning in book.build(tmp_path, root)
