@@ -7,42 +7,32 @@ that was learned first is merged first, the leftmost among equals.
 Sources: Sennrich, Haddow & Birch, arXiv:1508.07909; Radford et al. (2019), GPT-2, for
 bytes as the alphabet. Tokens, ids, offsets and the file are those of the ``tokenizers``
 package.
-
-Any ``str`` can be encoded, and decoding gives it back: a lone surrogate, which UTF-8
-has no bytes for, becomes the three bytes of its code point (``surrogatepass``). Ids
-whose bytes are no such text decode with U+FFFD in place of what cannot be read.
 """
 
 import json
 import os
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import pairwise, repeat
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-
-from minitransformer.tokenization import pretokenize
-from minitransformer.tokenization.base import Tokenizer, check_special_tokens
-from minitransformer.tokenization.merges import (
+from minitransformer.tokenization.byte_level import (
     BYTES_IN_ORDER,
-    OTHERS,
-    PRINTABLE,
-    Pair,
-    learn,
+    ByteLevelTokenizer,
+    count_chunks,
+    read_document,
+    refuse,
+    room_for_pieces,
+    written,
 )
+from minitransformer.tokenization.merges import Pair, learn
 
-_BYTE_TO_CHAR = {b: chr(b) for b in PRINTABLE} | {
-    byte: chr(256 + i) for i, byte in enumerate(OTHERS)
-}
-_CHAR_TO_BYTE = {char: byte for byte, char in _BYTE_TO_CHAR.items()}
 _LONG_CHUNK = 128
 _MERGED = -1
 
 
-class BPE(Tokenizer):
+class BPE(ByteLevelTokenizer):
     """A byte-level BPE tokenizer.
 
     >>> tokenizer = BPE.train_from_iterator(["to be or not to be"] * 9, vocab_size=262)
@@ -73,11 +63,6 @@ class BPE(Tokenizer):
         super().__init__(
             vocab, special_tokens=special_tokens, pretokenizer=pretokenizer
         )
-        for byte, char in _BYTE_TO_CHAR.items():
-            if char not in vocab:
-                raise ValueError(f"vocab lacks the byte {byte} (written {char!r})")
-        self._byte_ids = [vocab[_BYTE_TO_CHAR[byte]] for byte in range(256)]
-        self._bytes = [self._spell(token) for token in self._tokens]
         self._ranks: dict[Pair, int] = {}
         self._merged: list[int] = []
         for left, right in merges:
@@ -89,14 +74,6 @@ class BPE(Tokenizer):
                 raise ValueError(f"merges hold {left!r} + {right!r} twice")
             self._ranks[pair] = len(self._merged)
             self._merged.append(vocab[left + right])
-
-    def _spell(self, token: str) -> bytes:
-        if token in self._special:
-            return token.encode("utf-8", "surrogatepass")
-        try:
-            return bytes(_CHAR_TO_BYTE[char] for char in token)
-        except KeyError:
-            raise ValueError(f"token {token!r} is not in the byte alphabet") from None
 
     @property
     def merges(self) -> list[tuple[str, str]]:
@@ -130,26 +107,10 @@ class BPE(Tokenizer):
                 special token is empty or repeated; there is no such pre-tokenizer.
             TypeError: a text is no string.
         """
-        check_special_tokens(special_tokens)
-        shift = len(special_tokens)
-        if vocab_size < 256 + shift:
-            raise ValueError(
-                f"vocab_size is {vocab_size}, needs at least {256 + shift} "
-                f"(256 bytes and {shift} special tokens)"
-            )
-        if isinstance(iterator, str):
-            raise TypeError("iterator is one str, needs several texts")
-        chunks: Counter[str] = Counter()
-        find = pretokenize.compiled(pretokenizer).findall
-        for text in iterator:
-            if not isinstance(text, str):
-                raise TypeError(f"a text is {type(text).__name__}, needs str")
-            chunks.update(find(text))
-        words = {
-            chunk.encode("utf-8", "surrogatepass"): n for chunk, n in chunks.items()
-        }
-        learned = learn(words, vocab_size - shift, min_frequency)
-        tokens = [_BYTE_TO_CHAR[byte] for byte in BYTES_IN_ORDER]
+        num_pieces = room_for_pieces(vocab_size, special_tokens)
+        words = count_chunks(iterator, pretokenizer)
+        learned = learn(words, num_pieces, min_frequency)
+        tokens = [written(bytes([byte])) for byte in BYTES_IN_ORDER]
         merges = []
         for (left, right), new_id in learned.items():
             merges.append((tokens[left], tokens[right]))
@@ -202,53 +163,10 @@ class BPE(Tokenizer):
                         heappush(heap, (rank_of_new, k))
         return [i for i in ids if i != _MERGED]
 
-    def offsets(self, ids: Sequence[int], text: str) -> list[tuple[int, int]]:
-        """Return the span of characters of ``text`` that each of its ids covers."""
-        width = [len(char.encode("utf-8", "surrogatepass")) for char in text]
-        char_at = np.repeat(np.arange(len(text)), width)
-        ends = np.cumsum([len(self._bytes[i]) for i in ids], dtype=np.int64)
-        starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)[: len(ends)]
-        first, last = char_at[starts].tolist(), char_at[ends - 1].tolist()
-        return [(a, b + 1) for a, b in zip(first, last, strict=True)]
-
-    def token_bytes(self, token_id: int) -> bytes:
-        """Return the bytes that a token stands for.
-
-        Raises:
-            ValueError: the id is not in the vocabulary.
-        """
-        self.id_to_token(token_id)
-        return self._bytes[token_id]
-
-    def _join(self, ids: Sequence[int]) -> str:
-        data = b"".join([self._bytes[i] for i in ids])
-        try:
-            return data.decode("utf-8", "surrogatepass")
-        except UnicodeDecodeError:
-            return data.decode("utf-8", "replace")
-
     def to_dict(self) -> dict[str, Any]:
         """Return what :meth:`save` writes: the JSON of the ``tokenizers`` package."""
-        flags = {"single_word": False, "lstrip": False, "rstrip": False}
-        return {
-            "version": "1.0",
-            "truncation": None,
-            "padding": None,
-            "added_tokens": [
-                {
-                    "id": i,
-                    "content": token,
-                    **flags,
-                    "normalized": False,
-                    "special": True,
-                }
-                for token, i in self._special.items()
-            ],
-            "normalizer": None,
-            "pre_tokenizer": _PRE_TOKENIZERS[self.pretokenizer],
-            "post_processor": None,
-            "decoder": _byte_level(use_regex=True),
-            "model": {
+        return self._document(
+            {
                 "type": "BPE",
                 "dropout": None,
                 "unk_token": None,
@@ -259,8 +177,8 @@ class BPE(Tokenizer):
                 "ignore_merges": False,
                 "vocab": self._vocab,
                 "merges": [list(pair) for pair in self.merges],
-            },
-        }
+            }
+        )
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> Self:
@@ -270,11 +188,8 @@ class BPE(Tokenizer):
             ValueError: a part is missing, or asks for something that byte-level BPE as
                 written here does not do (the message names it).
         """
-        model = state.get("model")
-        if not isinstance(model, dict) or model.get("type", "BPE") != "BPE":
-            raise ValueError("model is not of type BPE")
-        _refuse(state, "", "truncation", "padding", "normalizer")
-        _refuse(
+        model, special, pretokenizer = read_document(state, "BPE")
+        refuse(
             model,
             "model.",
             "dropout",
@@ -284,20 +199,16 @@ class BPE(Tokenizer):
             "byte_fallback",
             "ignore_merges",
         )
-        after = state.get("post_processor")
-        if after is not None and after.get("type") != "ByteLevel":
-            raise ValueError(f"post_processor {after}: not supported")
         vocab, merges = model.get("vocab"), model.get("merges")
         if not isinstance(vocab, dict) or not isinstance(merges, list):
             raise ValueError("model needs a vocab (an object) and merges (a list)")
         if not all(type(i) is int for i in vocab.values()):
             raise ValueError("model.vocab needs whole numbers as ids")
-        special = _special_tokens(state.get("added_tokens", []))
         return cls(
             vocab | special,
             [_merge_from(entry) for entry in merges],
             special_tokens=list(special),
-            pretokenizer=_style_of(state.get("pre_tokenizer")),
+            pretokenizer=pretokenizer,
         )
 
     @classmethod
@@ -330,57 +241,6 @@ class BPE(Tokenizer):
             raise ValueError(f"{vocab_path} holds no JSON object")
         merges = [_merge_from(line) for line in lines if line]
         return cls(vocab, merges, special_tokens=special_tokens)
-
-
-def _byte_level(*, use_regex: bool) -> dict[str, Any]:
-    settings = {"add_prefix_space": False, "trim_offsets": False}
-    return {"type": "ByteLevel", **settings, "use_regex": use_regex}
-
-
-def _split_by(pattern: str) -> dict[str, Any]:
-    split: dict[str, Any] = {"type": "Split", "pattern": {"Regex": pattern}}
-    split |= {"behavior": "Isolated", "invert": False}
-    return {"type": "Sequence", "pretokenizers": [split, _byte_level(use_regex=False)]}
-
-
-_PRE_TOKENIZERS = {
-    "gpt2": _byte_level(use_regex=True),
-    "gpt4": _split_by(pretokenize.STYLES["gpt4"]),
-    "whitespace": _split_by(pretokenize.STYLES["whitespace"]),
-    "none": _byte_level(use_regex=False),
-}
-
-
-def _style_of(pre_tokenizer: object) -> str:
-    """Recognize one of our styles; where offsets are trimmed is no part of it."""
-
-    def plain(part: object) -> object:
-        if isinstance(part, dict):
-            return {k: plain(v) for k, v in part.items() if k != "trim_offsets"}
-        return [plain(item) for item in part] if isinstance(part, list) else part
-
-    for style, known in _PRE_TOKENIZERS.items():
-        if plain(pre_tokenizer) == plain(known):
-            return style
-    raise ValueError(f"pre_tokenizer {pre_tokenizer}: not supported")
-
-
-def _refuse(state: Mapping[str, Any], where: str, *options: str) -> None:
-    for option in options:
-        if state.get(option):
-            raise ValueError(f"{where}{option} is {state[option]!r}: not supported")
-
-
-def _special_tokens(added: object) -> dict[str, int]:
-    if not isinstance(added, list):
-        raise ValueError("added_tokens is no list")
-    special = {}
-    for token in added:
-        if not isinstance(token, dict) or not {"id", "content"} <= token.keys():
-            raise ValueError(f"added_tokens hold {token!r}, needs an id and a content")
-        _refuse(token, "added_tokens.", "single_word", "lstrip", "rstrip")
-        special[token["content"]] = token["id"]
-    return special
 
 
 def _merge_from(entry: object) -> tuple[str, str]:

@@ -21,12 +21,10 @@ from itertools import pairwise
 
 import numpy as np
 
+from minitransformer.tokenization.byte_level import BYTES_IN_ORDER
+
 Pair = tuple[int, int]
 
-PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
-OTHERS = [byte for byte in range(256) if byte not in PRINTABLE]
-BYTES_IN_ORDER = bytes(PRINTABLE + OTHERS)
-"""The bytes in the order of their ids: printable ones first."""
 _SEPARATOR, _MERGED = -1, -2
 
 
