@@ -1,7 +1,7 @@
 """What every exercise set must show: stub zero, solution full, each slip caught.
 
-A set has a bank of typical wrong answers. Each replaces the solution of one exercise and
-must fail with the message that is meant for it.
+A set has a bank of typical wrong answers. Each replaces the solution of one exercise
+and must fail with the message that is meant for it.
 """
 
 import copy
@@ -44,6 +44,14 @@ def exercise_of(name: str) -> Path:
 def marks_of(name: str, submission: Path) -> dict[str, grade.Mark]:
     marks = grade.grade(solution_of(name), submission, seconds=SECONDS)
     return {mark.check: mark for mark in marks}
+
+
+def changed(name: str, exercise: str, old: str, new: str) -> str:
+    """Return the solution of one exercise with one slip in it."""
+    cells = grade.read(solution_of(name)).cells
+    (source,) = [cell.source for cell in cells if grade.grade_id(cell) == exercise]
+    assert source.count(old) == 1, f"{old!r} is not once in the solution of {exercise}"
+    return source.replace(old, new)
 
 
 def assert_stub_scores_zero(name: str) -> None:

@@ -1,0 +1,56 @@
+"""An answer that knows the visible checks by heart must not pass the hidden ones."""
+
+import copy
+from functools import cache
+
+import pytest
+
+from minitransformer.course import grade, release
+
+from . import bank
+
+
+@cache
+def checks(name):
+    """The visible and the full source of each check of a set, by exercise."""
+    shown, full = (
+        {grade.grade_id(c): c.source for c in grade.read(path).cells}
+        for path in (bank.exercise_of(name), bank.solution_of(name))
+    )
+    return {
+        check.removesuffix("_check"): (shown[check], full[check])
+        for check in full
+        if check.endswith("_check")
+    }
+
+
+def names_of(name):
+    """What the given cells and the solutions of a set define."""
+    names = {"print": lambda *_: None}
+    for cell in grade.read(bank.solution_of(name)).cells:
+        if grade.role(cell) in ("given", "answer"):
+            exec(cell.source, names)
+    return names
+
+
+@pytest.mark.parametrize(
+    ("name", "exercise"),
+    [(name, exercise) for name in release.exercise_sets() for exercise in checks(name)],
+)
+def test_knowing_the_visible_checks_by_heart_is_not_enough(name, exercise):
+    visible, full = checks(name)[exercise]
+    names, learned = names_of(name), {}
+    solution = names[exercise]
+
+    def learn(*args):
+        learned[repr(args)] = solution(*args)
+        return learned[repr(args)]
+
+    def recite(*args):
+        return copy.deepcopy(learned.get(repr(args)))
+
+    exec(visible, names | {exercise: learn})
+    assert learned
+    exec(visible, names | {exercise: recite})
+    with pytest.raises(Exception):  # noqa: B017  (whatever None leads to)
+        exec(full, names | {exercise: recite})
