@@ -1,6 +1,7 @@
 """The ledger of papers is complete, well formed and points at things that exist."""
 
 import importlib
+import json
 import re
 from pathlib import Path
 
@@ -97,3 +98,14 @@ def test_module_and_lesson_of_a_paper_exist(paper):
     module = importlib.import_module(paper.module)
     assert paper.arxiv in module.__doc__, "the module cites the paper"
     assert len(list(ROOT.glob(f"lessons/*/{paper.lesson}.ipynb"))) == 1
+
+
+@pytest.mark.parametrize("paper", papers.load(), ids=lambda paper: paper.key)
+def test_our_figures_are_what_the_lesson_printed(paper):
+    (lesson,) = ROOT.glob(f"lessons/*/{paper.lesson}.ipynb")
+    cells = json.loads(lesson.read_text(encoding="utf-8"))["cells"]
+    outputs = [output for cell in cells for output in cell.get("outputs", ())]
+    printed = "".join(line for output in outputs for line in output.get("text", ()))
+    figures = re.findall(r"\d+\.\d+", paper.our_figure)
+    assert figures
+    assert [figure for figure in figures if figure not in printed] == []

@@ -19,7 +19,7 @@ INK = {"light": plot.INK, "dark": "#d5daea"}
 
 
 class TokenFigure(SphinxDirective):
-    """The argument, cut into words, characters, bytes and tokens; with a caption."""
+    """The argument, cut into words, characters, bytes and tokens; with text below."""
 
     required_arguments = 1
     final_argument_whitespace = True
@@ -41,9 +41,9 @@ class TokenFigure(SphinxDirective):
                 alt=describe(self.arguments[0], rows),
                 classes=[f"only-{scheme}", "dark-light"],
             )
-        caption = nodes.caption()
-        caption += self.parse_text_to_nodes("\n".join(self.content))[0].children
-        figure += [pictures, caption]
+        # A legend, not a caption: captions are numbered, and this is the only one.
+        text = self.parse_text_to_nodes("\n".join(self.content))
+        figure += [pictures, nodes.legend("", *text)]
         return [figure]
 
 

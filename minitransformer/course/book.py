@@ -30,7 +30,7 @@ def build(output: Path, root: Path = ROOT) -> str:
     command += ["--toc", str(root / "book" / "_toc.yml")]
     command += ["--path-output", str(output), "-W", "-n", "--keep-going", "-q"]
     # The pages describe the package beside them, not another one that is installed.
-    environment = {**os.environ, "PYTHONPATH": str(root), "NO_COLOR": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(root)}
     run = subprocess.run(
         command, cwd=root, env=environment, capture_output=True, text=True
     )

@@ -1,9 +1,13 @@
 """The website builds without a warning, and every page of it works in a browser."""
 
+import json
+import re
 import shutil
+from html import escape, unescape
 
 import pytest
 
+from minitransformer import papers
 from minitransformer.course import book
 from tests.book import visiting
 
@@ -114,6 +118,52 @@ def test_every_page_of_the_contents_is_visited(visits):
 @pytest.mark.parametrize("check", visiting.CHECKS, ids=lambda check: check.__name__)
 def test_a_browser_finds_nothing_wrong(visits, site, check):
     assert "\n".join(check(visits, site)) == ""
+
+
+def test_every_module_is_in_the_reference(site):
+    package = book.ROOT / "minitransformer"
+    modules = [
+        ".".join(path.relative_to(book.ROOT).with_suffix("").parts)
+        for path in package.rglob("[a-z]*.py")
+        if "course" not in path.parts
+    ]
+    reference = "".join(
+        path.read_text(encoding="utf-8") for path in site.glob("book/api/*.html")
+    )
+    assert len(modules) >= 7
+    assert [name for name in modules if f'id="module-{name}"' not in reference] == []
+
+
+def test_the_exercises_page_shows_every_exercise_and_its_notebook(site):
+    page = (site / "book" / "exercises.html").read_text(encoding="utf-8")
+    notebooks = sorted(book.ROOT.glob("exercises/*/*.ipynb"))
+    assert len(notebooks) >= 2
+    for path in notebooks:
+        assert re.search(rf'href="[^"]*_downloads/[^"]*/{path.name}"', page)
+        about = json.loads(path.read_text(encoding="utf-8"))["metadata"]
+        for exercise in about["minitransformer"]["exercises"]:
+            title, difficulty = escape(exercise["title"]), exercise["difficulty"]
+            row = page[page.index(title) :].split("</tr>")[0]
+            dots = "●" * difficulty + "○" * (5 - difficulty)
+            assert f'aria-label="{difficulty} of 5">{dots}</span>' in row
+            assert f"<p>{exercise['minutes']}</p>" in row
+
+
+def test_a_lesson_leads_to_its_exercises_on_their_page(site):
+    lesson = site / "lessons" / "1_tokenization" / "1_1_byte_pair_encoding.html"
+    place = 'href="../../book/exercises.html#exercises-1-1-byte-pair-encoding"'
+    assert place in lesson.read_text(encoding="utf-8")
+
+
+def test_the_atlas_shows_all_that_is_known_of_a_paper(site):
+    page = unescape((site / "book" / "atlas.html").read_text(encoding="utf-8"))
+    for paper in papers.load():
+        for text in (paper.title, paper.claim, paper.paper_figure, paper.our_figure):
+            assert text in page
+        assert papers.FAMILIES[paper.family] in page
+        assert f"https://arxiv.org/abs/{paper.arxiv}" in page
+        assert f">{paper.verdict}<" in page
+        assert paper.caveat in page
 
 
 def test_lessons_and_conventions_show_formulas(site):
