@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from minitransformer.course.environment import ROOT
 
 
 def build(output: Path, root: Path = ROOT) -> str:
