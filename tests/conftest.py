@@ -1,0 +1,62 @@
+"""One thread a worker, and no lesson over its budget."""
+
+import os
+from pathlib import Path
+
+import nbformat
+import pytest
+
+for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"):
+    os.environ.setdefault(name, "1")  # the kernels of lessons inherit it
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+ROOT = Path(__file__).parents[1]
+SECONDS = pytest.StashKey[dict[str, float]]()
+
+
+def pytest_configure(config):
+    config.stash[SECONDS] = {}
+
+
+def budget_of(path: Path) -> float:
+    notebook = nbformat.read(path, as_version=4)
+    return float(notebook.metadata["minitransformer"]["budget_seconds"])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionfinish(session, exitstatus):
+    """Fail the run if a lesson took longer than its metadata allow."""
+    over = [
+        f"{lesson} took {seconds:.0f} s, its budget is {budget_of(ROOT / lesson):.0f} s"
+        for lesson, seconds in session.config.stash[SECONDS].items()
+        if seconds > budget_of(ROOT / lesson)
+    ]
+    if over and not hasattr(session.config, "workerinput"):
+        print("\n" + "\n".join(over))
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    return (yield)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quiet_plots():
+    """Tests draw to memory, lessons as they like."""
+    os.environ.setdefault("MPLBACKEND", "agg")
+    yield
+
+
+class Stopwatch:
+    """Add up what the cells of each lesson take, on the controller."""
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+    def pytest_runtest_logreport(self, report):
+        path = report.nodeid.partition("::")[0]
+        if path.startswith("lessons/") and path.endswith(".ipynb"):
+            self.seconds[path] = self.seconds.get(path, 0) + report.duration
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart(session):
+    seconds = session.config.stash[SECONDS]
+    session.config.pluginmanager.register(Stopwatch(seconds), "lesson-stopwatch")
