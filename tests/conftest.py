@@ -37,13 +37,6 @@ def pytest_sessionfinish(session, exitstatus):
     return (yield)
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _quiet_plots():
-    """Tests draw to memory, lessons as they like."""
-    os.environ.setdefault("MPLBACKEND", "agg")
-    yield
-
-
 class Stopwatch:
     """Add up what the cells of each lesson take, on the controller."""
 
