@@ -6,12 +6,18 @@ Outside ``.venv`` a command first sets it up, then runs again inside.
 from __future__ import annotations
 
 import importlib
-import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from minitransformer.course.environment import ROOT, SetupError, check_python, ensure
+from minitransformer.course.environment import (
+    ROOT,
+    SetupError,
+    check_checkout,
+    check_python,
+    ensure,
+    hand_over,
+)
 
 
 class Job(NamedTuple):
@@ -71,17 +77,16 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     try:
         check_python(sys.version_info[:2])
+        check_checkout(ROOT)
         python = ensure(JOBS[name].extras) if JOBS[name].extras else None
-    except SetupError as error:
+    except (SetupError, OSError) as error:
         print(f"minitransformer: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nInterrupted; the same command goes on from here.", file=sys.stderr)
         return 130
     if python is not None and Path(sys.prefix) != ROOT / ".venv":
-        return subprocess.call(
-            [str(python), "-m", "minitransformer", *arguments], cwd=ROOT
-        )
+        return hand_over([str(python), "-m", "minitransformer", *arguments], ROOT)
     module, function = JOBS[name].target.split(":")
     run = getattr(importlib.import_module(f"minitransformer.course.{module}"), function)
     return int(run(rest))

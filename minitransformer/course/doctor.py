@@ -5,14 +5,19 @@ import os
 import platform
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
-from minitransformer.course.environment import OLDEST, ROOT, installed, python_of
+from minitransformer.course.environment import (
+    OLDEST,
+    ROOT,
+    hand_over,
+    installed,
+    python_of,
+)
 
 NAMES_THAT_MATTER = (
     "numpy",
@@ -153,9 +158,7 @@ def main(argv: list[str]) -> int:
     argparse.ArgumentParser(prog="python3 -m minitransformer doctor").parse_args(argv)
     inside = python_of(ROOT / ".venv")
     if Path(sys.prefix) != ROOT / ".venv" and inside.exists():
-        return subprocess.call(
-            [str(inside), "-m", "minitransformer", "doctor"], cwd=ROOT
-        )
+        return hand_over([str(inside), "-m", "minitransformer", "doctor"], ROOT)
     findings = list(examine())
     for mark, subject, text, remedy in findings:
         print(f"{mark:8} {subject:12} {text}" + (f" -> {remedy}" if remedy else ""))

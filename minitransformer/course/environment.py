@@ -13,12 +13,13 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import IO, NoReturn
 
 ROOT = Path(__file__).resolve().parents[2]
 OLDEST = (3, 11)
@@ -27,6 +28,7 @@ GIGABYTES = {"course": 1.6, "book": 0.2, "grade": 0.1, "test": 0.3}
 NETWORK = re.compile(
     r"NewConnectionError|name resolution|getaddrinfo failed|Network is unreachable"
     r"|ConnectTimeout|ReadTimeout|ProxyError|Connection (?:refused|reset)|Max retries"
+    r"|Failed to resolve|SSLError|CERTIFICATE_VERIFY"
 )
 PINS = re.compile(r"ResolutionImpossible|No matching distribution|conflicting depend")
 NO_SPACE = re.compile(r"No space left on device|not enough space on the disk", re.I)
@@ -56,7 +58,7 @@ def check_checkout(root: Path) -> None:
 
 def check_disk(root: Path, extras: Iterable[str]) -> None:
     """Raise unless the disk has room for the extras and half a gigabyte to spare."""
-    needed = sum(GIGABYTES[extra] for extra in extras)
+    needed = max(0, sum(GIGABYTES[extra] for extra in extras) - size(root / ".venv"))
     free = shutil.disk_usage(root).free / 1e9
     say(f"Needs about {needed:.1f} GB of disk; {free:.1f} GB are free.")
     if free < needed + 0.5:
@@ -64,6 +66,12 @@ def check_disk(root: Path, extras: Iterable[str]) -> None:
             f"the disk of {root} has {free:.1f} GB free, needs {needed + 0.5:.1f} GB. "
             "Free some space and run the same command again."
         )
+
+
+def size(folder: Path) -> float:
+    """Return how many gigabytes the files in a folder take."""
+    files = (path for path in folder.rglob("*") if not path.is_symlink())
+    return sum(path.stat().st_size for path in files if path.is_file()) / 1e9
 
 
 def say(text: str) -> None:
@@ -100,8 +108,6 @@ def ensure(extras: Iterable[str], root: Path = ROOT) -> Path:
     Raises:
         SetupError: it cannot be made; the message says why and what to do.
     """
-    check_checkout(root)
-    check_python(sys.version_info[:2])
     wanted = set(extras)
     if not wanted <= installed(root):
         with only_one(root):
@@ -129,8 +135,8 @@ def make(root: Path, extras: set[str]) -> None:
         pip_install(venv, project, None)
     content = {"digest": digest(root), "extras": sorted(extras)}
     stamp.write_text(json.dumps(content), encoding="utf-8")
-    size = sum(f.stat().st_size for f in venv.rglob("*") if f.is_file()) / 1e9
-    say(f"Ready after {time.monotonic() - start:.0f} s; .venv takes {size:.1f} GB.")
+    took = time.monotonic() - start
+    say(f"Ready after {took:.0f} s; .venv takes {size(venv):.1f} GB.")
 
 
 def has_pip(venv: Path) -> bool:
@@ -242,12 +248,33 @@ def only_one(root: Path) -> Iterator[None]:
     except OSError as error:
         raise SetupError(f"{root} cannot be written to: {error.strerror}.") from error
     with file:
+        if not lock(file):
+            say("Another command is setting up this course; waiting for it.")
+            while not lock(file):
+                time.sleep(1)
+        yield
+
+
+def lock(file: IO[str]) -> bool:
+    """Lock a file until it is closed; tell whether that was possible now."""
+    try:
         if sys.platform == "win32":
             import msvcrt
 
-            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
         else:
             import fcntl
 
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
+
+def hand_over(command: list[str], cwd: Path) -> int:
+    """Run a command that answers Ctrl-C itself, and return its exit code."""
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        return subprocess.call(command, cwd=cwd)
+    finally:
+        signal.signal(signal.SIGINT, before)

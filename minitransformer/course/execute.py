@@ -66,7 +66,8 @@ def main(argv: list[str]) -> int:
     chosen = [
         path
         for path in lessons()
-        if not options.lesson or path.stem.startswith(tuple(options.lesson))
+        if not options.lesson
+        or any(f"{path.stem}_".startswith(f"{name}_") for name in options.lesson)
     ]
     if not chosen:
         print("There is no such lesson:", *options.lesson)
