@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain
+from operator import index
 from pathlib import Path
 from typing import Any, Self
 
@@ -175,24 +176,29 @@ class Tokenizer(ABC):
             One id after the other.
         """
         held: list[str] = []
+        size = kept = 0
         for piece in pieces:
             if not isinstance(piece, str):
                 raise TypeError(f"a piece is {type(piece).__name__}, needs str")
             held.append(piece)
-            if self.pretokenizer != "none" and " " in piece:
+            size += len(piece)
+            if self.pretokenizer != "none" and size > 2 * kept:  # so work stays linear
                 text = "".join(held)
                 cut = self._safe_cut(text)
                 yield from self._ids(text[:cut])
                 held = [text[cut:]]
+                size = kept = len(text) - cut
         yield from self._ids("".join(held))
 
     def _safe_cut(self, text: str) -> int:
-        """Cut where no chunk is changed, and no special token may lie across."""
-        cut = pretokenize.safe_cut(text)
-        for token in self._special:
-            for start in range(max(cut - len(token) + 1, 0), cut):
-                if token.startswith(text[start : start + len(token)]):
-                    return self._safe_cut(text[:start])
+        """Cut where no chunk is changed, and where no special token lies across."""
+        if self._find_special is None:
+            return pretokenize.safe_cut(text)
+        longest = max(map(len, self._special))
+        cut = pretokenize.safe_cut(text[: max(len(text) - longest + 1, 0)])
+        for match in self._find_special.finditer(text):
+            if match.start() < cut < match.end():
+                return match.end()
         return cut
 
     def decode(self, ids: Iterable[int], skip_special_tokens: bool = True) -> str:
@@ -203,11 +209,12 @@ class Tokenizer(ABC):
             skip_special_tokens: leave special tokens out of the text.
 
         Raises:
+            TypeError: ``ids`` holds something other than whole numbers.
             ValueError: an id is not in the vocabulary.
         """
         parts: list[str] = []
         run: list[int] = []
-        for i in ids:
+        for i in map(index, ids):  # also from arrays and tensors
             if not 0 <= i < len(self._tokens):
                 raise ValueError(
                     f"id {i} is not in the vocabulary of {len(self._tokens)}"
@@ -277,7 +284,7 @@ class Tokenizer(ABC):
         """
         try:
             state = json.loads(Path(path).read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path} is no tokenizer file: {error}") from error
         if not isinstance(state, dict):
             raise ValueError(f"{path} is no tokenizer file: it holds no JSON object")
@@ -293,5 +300,7 @@ def check_special_tokens(special_tokens: Sequence[str]) -> None:
             raise TypeError(f"a special token is {type(token).__name__}, needs str")
         if not token:
             raise ValueError("special_tokens holds an empty token")
+        if any("\ud800" <= char <= "\udfff" for char in token):
+            raise ValueError(f"special_tokens holds {token!r}, a lone surrogate")
     if len(set(special_tokens)) != len(special_tokens):
         raise ValueError("special_tokens holds a token twice")

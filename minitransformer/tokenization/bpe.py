@@ -112,10 +112,11 @@ class BPE(ByteLevelTokenizer):
         learned = learn(words, num_pieces, min_frequency)
         tokens = [written(bytes([byte])) for byte in BYTES_IN_ORDER]
         merges = []
-        for (left, right), new_id in learned.items():
+        for left, right in learned:
             merges.append((tokens[left], tokens[right]))
-            if new_id == len(tokens):
-                tokens.append(tokens[left] + tokens[right])
+            tokens.append(tokens[left] + tokens[right])
+        if clash := set(tokens).intersection(special_tokens):
+            raise ValueError(f"special_tokens holds {clash.pop()!r}, a learned token")
         vocab = {token: i for i, token in enumerate([*special_tokens, *tokens])}
         return cls(
             vocab, merges, special_tokens=special_tokens, pretokenizer=pretokenizer

@@ -23,7 +23,7 @@ from minitransformer.tokenization.base import Tokenizer, check_special_tokens
 _PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
 _OTHERS = [byte for byte in range(256) if byte not in _PRINTABLE]
 BYTES_IN_ORDER = bytes(_PRINTABLE + _OTHERS)
-"""The bytes in the order of their ids: printable ones first."""
+"""All bytes in the order of their ids, printable ones first."""
 BYTE_TO_CHAR = {b: chr(b) for b in _PRINTABLE} | {
     byte: chr(256 + i) for i, byte in enumerate(_OTHERS)
 }
@@ -86,7 +86,7 @@ class ByteLevelTokenizer(Tokenizer):
         special_tokens: Sequence[str] = (),
         pretokenizer: str = "gpt2",
     ) -> None:
-        """Set up a tokenizer from its vocabulary; see :class:`Tokenizer`.
+        """Set up a tokenizer from its vocabulary, as every tokenizer.
 
         Raises:
             ValueError: a byte is missing from the vocabulary, or a token is not written
@@ -178,9 +178,10 @@ def read_document(
     if not isinstance(model, dict) or model.get("type", kind) != kind:
         raise ValueError(f"model is not of type {kind}")
     refuse(state, "", "truncation", "padding", "normalizer")
-    after = state.get("post_processor")
-    if after is not None and after.get("type") != "ByteLevel":
-        raise ValueError(f"post_processor {after}: not supported")
+    for part in ("post_processor", "decoder"):
+        step = state.get(part)
+        if step and not (isinstance(step, dict) and step.get("type") == "ByteLevel"):
+            raise ValueError(f"{part} {step}: not supported")
     special = _special_tokens(state.get("added_tokens", []))
     return model, special, _style_of(state.get("pre_tokenizer"))
 
@@ -232,6 +233,12 @@ def _special_tokens(added: object) -> dict[str, int]:
     for token in added:
         if not isinstance(token, dict) or not {"id", "content"} <= token.keys():
             raise ValueError(f"added_tokens hold {token!r}, needs an id and a content")
+        if not isinstance(token["content"], str) or type(token["id"]) is not int:
+            raise ValueError(f"added_tokens hold {token!r}, needs text and a number")
         refuse(token, "added_tokens.", "single_word", "lstrip", "rstrip")
+        if token.get("special") is not True:
+            raise ValueError(f"added_tokens hold {token!r}, which is not special")
+        if token["content"] in special:
+            raise ValueError(f"added_tokens hold {token['content']!r} twice")
         special[token["content"]] = token["id"]
     return special

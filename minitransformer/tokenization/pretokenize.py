@@ -39,6 +39,7 @@ STYLES = {
     "whitespace": r" ?\S+|\s+(?!\S)|\s+",
     "none": r"(?s:.+)",
 }
+_ASCII_WORD = r" ?[A-Za-z]++(?![^\x00-\x7f])"  # most words, and quick to recognize
 _SPACES = {*"\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000"} | {
     chr(code) for code in range(0x2000, 0x200B)
 }
@@ -83,7 +84,10 @@ def compiled(style: str) -> re.Pattern[str]:
         raise ValueError(f"pretokenizer is {style!r}, needs one of {sorted(STYLES)}")
     classes = _classes()
     names = "|".join(re.escape(name) for name in classes)
-    return re.compile(re.sub(names, lambda m: classes[m[0]], STYLES[style]))
+    spelled_out = re.sub(names, lambda m: classes[m[0]], STYLES[style])
+    return re.compile(
+        f"{_ASCII_WORD}|{spelled_out}" if style in ("gpt2", "gpt4") else spelled_out
+    )
 
 
 def split(text: str, style: str = "gpt2") -> list[str]:

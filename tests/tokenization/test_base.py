@@ -1,7 +1,9 @@
 import tracemalloc
 
+import numpy as np
 import pytest
-from hypothesis import given
+import torch
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minitransformer.tokenization.base import check_special_tokens
@@ -62,6 +64,7 @@ def test_the_vocabulary_is_a_copy(tokenizer):
 
 
 @given(st.lists(any_text, max_size=6))
+@settings(deadline=None)
 def test_a_stream_gives_the_ids_of_the_joined_text(pieces):
     for style in ("gpt2", "gpt4", "whitespace", "none"):
         tokenizer = BPE.train_from_iterator(
@@ -127,6 +130,7 @@ def test_an_id_out_of_range_is_refused(tokenizer, bad):
     [
         (["<s>", ""], ValueError, "special_tokens holds an empty token"),
         (["<s>", "<s>"], ValueError, "special_tokens holds a token twice"),
+        (["\ud800"], ValueError, "a lone surrogate"),
         (["<s>", 7], TypeError, "a special token is int, needs str"),
         ("<s>", TypeError, "special_tokens is one str"),
     ],
@@ -156,4 +160,55 @@ def test_a_file_that_is_no_tokenizer_is_named(tmp_path, content):
     path = tmp_path / "broken.json"
     path.write_text(content)
     with pytest.raises(ValueError, match=r"broken\.json is no tokenizer file"):
+        BPE.from_file(path)
+
+
+def test_words_around_a_kept_special_token_are_decoded_once(tokenizer):
+    text = "to<s>be<pad two>or"
+    ids = tokenizer.encode(text).ids
+    assert tokenizer.decode(ids, skip_special_tokens=False) == text
+
+
+@pytest.mark.parametrize("as_array", [list, np.array, torch.tensor])
+def test_ids_may_come_in_an_array_or_a_tensor(tokenizer, as_array):
+    ids = as_array(tokenizer.encode("<s>to be").ids)
+    assert tokenizer.decode(ids) == "to be"
+
+
+@pytest.mark.parametrize("ids", [[1.0], ["7"], "ab", None])
+def test_ids_that_are_no_whole_numbers_are_refused(tokenizer, ids):
+    with pytest.raises(TypeError):
+        tokenizer.decode(ids)
+
+
+def test_a_saved_file_is_readable_and_shows_other_alphabets(tmp_path):
+    tokenizer = BPE.train_from_iterator(["a"], vocab_size=300, special_tokens=["中"])
+    tokenizer.save(tmp_path / "tokenizer.json")
+    assert "中" in (tmp_path / "tokenizer.json").read_text(encoding="utf-8")
+
+
+def test_a_stream_full_of_places_where_a_special_token_may_begin():
+    tokenizer = BPE.train_from_iterator(["a"], vocab_size=260, special_tokens=["a a"])
+    pieces = ["a "] * 5001
+    whole = tokenizer.encode("".join(pieces)).ids
+    assert list(tokenizer.encode_iterable(pieces)) == whole
+
+
+def test_a_stream_is_not_cut_at_the_space_inside_a_special_token():
+    tokenizer = BPE.train_from_iterator(["a"], vocab_size=257, special_tokens=["a yy"])
+    assert list(tokenizer.encode_iterable(["xa yyzzzzzzzz"]))[1] == 0
+
+
+def test_a_stream_without_a_safe_cut_is_not_tried_again_for_every_piece(monkeypatch):
+    tokenizer = BPE.train_from_iterator(["a"], vocab_size=256)
+    tries = []
+    monkeypatch.setattr(tokenizer, "_safe_cut", lambda text: tries.append(text) or 0)
+    assert len(list(tokenizer.encode_iterable([" "] * 1000))) == 1000
+    assert sum(map(len, tries)) < 4 * 1000
+
+
+def test_a_deeply_nested_file_is_no_tokenizer(tmp_path):
+    path = tmp_path / "deep.json"
+    path.write_text("[" * 100_000)
+    with pytest.raises(ValueError, match=r"deep\.json is no tokenizer file"):
         BPE.from_file(path)

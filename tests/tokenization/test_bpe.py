@@ -233,6 +233,7 @@ def test_a_prefix_of_the_merges_is_the_smaller_tokenizer(texts):
         ),
         ({"special_tokens": [""]}, ValueError, "empty token"),
         ({"special_tokens": ["a", "a"]}, ValueError, "a token twice"),
+        ({"special_tokens": ["t"]}, ValueError, "'t', a learned token"),
         ({"pretokenizer": "gpt9"}, ValueError, "pretokenizer is 'gpt9'"),
     ],
 )
@@ -274,6 +275,21 @@ def changed(state, path, value):
         (["normalizer"], {"type": "Lowercase"}, "normalizer is .*: not supported"),
         (["pre_tokenizer"], {"type": "Whitespace"}, "pre_tokenizer .*: not supported"),
         (["post_processor"], {"type": "Bert"}, "post_processor .*: not supported"),
+        (["post_processor"], ["ByteLevel"], "post_processor .*: not supported"),
+        (["decoder"], {"type": "WordPiece"}, "decoder .*: not supported"),
+        (["truncation"], {"max_length": 4}, "truncation is .*: not supported"),
+        (["padding"], {"pad_id": 0}, "padding is .*: not supported"),
+        (["model", "unk_token"], "<s>", "model.unk_token is '<s>': not supported"),
+        (["model", "continuing_subword_prefix"], "##", "subword_prefix is '##'"),
+        (["model", "end_of_word_suffix"], "</w>", "end_of_word_suffix is '</w>'"),
+        (["model", "byte_fallback"], True, "model.byte_fallback is True"),
+        (["model", "ignore_merges"], True, "model.ignore_merges is True"),
+        (["model", "merges", 0], [1, 2], "needs two tokens"),
+        (["added_tokens", 0, "id"], "0", "needs text and a number"),
+        (["added_tokens", 0, "content"], 3, "needs text and a number"),
+        (["added_tokens", 0, "special"], False, "which is not special"),
+        (["added_tokens", 0, "single_word"], True, "added_tokens.single_word is True"),
+        (["added_tokens", 0, "rstrip"], True, "added_tokens.rstrip is True"),
         (["added_tokens"], 3, "added_tokens is no list"),
         (["added_tokens", 0], {}, "needs an id and a content"),
         (["added_tokens", 0, "lstrip"], True, "added_tokens.lstrip is True"),
@@ -306,3 +322,43 @@ def test_a_vocabulary_without_all_bytes_or_in_another_alphabet_is_refused(tokeni
 def test_a_special_token_outside_the_vocabulary_is_refused(tokenizer):
     with pytest.raises(ValueError, match="special token '<x>' is not in"):
         BPE(tokenizer.get_vocab(), [], special_tokens=["<x>"])
+
+
+def test_an_added_token_listed_twice_is_refused(tokenizer):
+    state = copy.deepcopy(tokenizer.to_dict())
+    state["added_tokens"] *= 2
+    with pytest.raises(ValueError, match="'<s>' twice"):
+        BPE.from_dict(state)
+
+
+def test_a_special_token_outside_the_model_of_a_file_is_read(tokenizer):
+    state = copy.deepcopy(tokenizer.to_dict())
+    last = {**state["added_tokens"][0], "content": "<end>", "id": 2000}
+    state["added_tokens"].append(last)
+    assert BPE.from_dict(state).encode("a<end>").ids[-1] == 2000
+
+
+def test_rare_pairs_are_left_alone_when_training_on_texts():
+    tokenizer = BPE.train_from_iterator(["ab ab xy"], vocab_size=999, min_frequency=2)
+    assert tokenizer.merges == [("a", "b")]
+
+
+@given(st.lists(st.integers(0, 1999), max_size=12), st.booleans())
+def test_any_ids_decode_as_in_the_tokenizers_package(tokenizer, peer, ids, skip):
+    text = tokenizer.decode(ids, skip_special_tokens=skip)
+    if not any("\ud800" <= char <= "\udfff" for char in text):
+        assert text == peer.decode(ids, skip_special_tokens=skip)
+
+
+def test_a_merge_whose_result_is_not_in_the_vocabulary_is_refused(tokenizer):
+    with pytest.raises(ValueError, match="merges name 'qz'"):
+        BPE(tokenizer.get_vocab(), [("q", "z")])
+
+
+def test_a_merge_of_hash_signs_is_no_version_line(tmp_path):
+    trained = BPE.train_from_iterator(["## ## ##"], vocab_size=257)
+    vocab, lines = tmp_path / "vocab.json", tmp_path / "merges.txt"
+    vocab.write_text(json.dumps(trained.get_vocab()), encoding="utf-8")
+    lines.write_text("# #\n\n", encoding="utf-8")
+    read = BPE.from_gpt2_files(vocab, lines)
+    assert read.merges == [("#", "#")]

@@ -1,3 +1,5 @@
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -68,3 +70,33 @@ def test_the_safe_cut_is_before_the_last_space_after_a_sign(text, cut):
 def test_an_unknown_style_is_named():
     with pytest.raises(ValueError, match="pretokenizer is 'gpt5', needs one of"):
         pretokenize.split("text", "gpt5")
+
+
+@pytest.mark.parametrize("style", ["gpt2", "gpt4", "whitespace"])
+@pytest.mark.parametrize("around", ["a{}a", "'{} "])
+def test_assigned_characters_are_classified_as_by_the_tokenizers_package(style, around):
+    text = "\n".join(
+        around.format(char)
+        for char in map(chr, range(0x110000))
+        if unicodedata.category(char) not in ("Cn", "Co", "Cs", "Lo")
+        or (unicodedata.category(char) == "Lo" and ord(char) % 32 == 0)
+    )
+    expected = [text[a:b] for _, (a, b) in peer(style).pre_tokenize_str(text)]
+    assert pretokenize.split(text, style) == expected
+
+
+@pytest.mark.parametrize("style", ["gpt2", "gpt4"])
+def test_contractions_of_both_cases(style):
+    text = "we've WE'VE they're THEY'RE I'm I'M it's don't he'd she'll 'rest I'LLama"
+    expected = [text[a:b] for _, (a, b) in peer(style).pre_tokenize_str(text)]
+    assert pretokenize.split(text, style) == expected
+
+
+def test_only_gpt4_knows_contractions_in_capitals():
+    assert pretokenize.split("I'LLama", "gpt4") == ["I", "'LL", "ama"]
+    assert pretokenize.split("I'LLama", "gpt2") == ["I", "'", "LLama"]
+
+
+def test_a_space_at_the_very_start_is_no_cut():
+    assert pretokenize.safe_cut(" a") == 0
+    assert pretokenize.safe_cut("a b a") == 3
