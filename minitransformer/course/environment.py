@@ -32,6 +32,7 @@ NETWORK = re.compile(
 )
 PINS = re.compile(r"ResolutionImpossible|No matching distribution|conflicting depend")
 NO_SPACE = re.compile(r"No space left on device|not enough space on the disk", re.I)
+LARGE = re.compile(r"Downloading (?:\S*/)?(\S+) \((\d{2,})\.\d MB\)")
 
 
 class SetupError(Exception):
@@ -198,28 +199,20 @@ def pip_install(venv: Path, project: str, constraints: Path | None) -> None:
 
 
 def show_progress(lines: Iterable[str]) -> Iterator[str]:
-    """Pass pip's lines through, and show what it is at."""
-    start, found, phase = time.monotonic(), 0, ""
+    """Pass pip's lines through, and say now and then what it is at."""
+    start, found = time.monotonic(), 0
     for line in lines:
-        words = line.split()
-        now = phase
+        seconds = f"{time.monotonic() - start:.0f} s"
         if line.startswith("Collecting"):
             found += 1
-            now = "Finding packages"
-        elif words[:1] == ["Downloading"]:
-            now = "Downloading"
+            if found % 30 == 1:
+                say(f"  Finding and downloading packages: {found}, {seconds}")
+        elif large := LARGE.search(line):
+            say(f"  Downloading {large[1]}, {large[2]} MB, {seconds}")
         elif line.startswith("Installing collected"):
-            now = f"Installing {line.count(',') + 1} packages (this takes a while)"
-        seconds = time.monotonic() - start
-        if sys.stdout.isatty():
-            text = f"  {now}: {found} so far, {seconds:.0f} s"
-            print(f"\r{text:70}", end="\n" if now != phase else "", flush=True)
-        elif now != phase:
-            say(f"  {now}, {seconds:.0f} s")
-        phase = now
+            count = line.count(",") + 1
+            say(f"  Installing {count} packages, which takes a while, {seconds}")
         yield line
-    if sys.stdout.isatty():
-        print()
 
 
 def explain(output: str) -> NoReturn:

@@ -46,6 +46,7 @@ def execute(path: Path, *, store: bool = True, timeout: float = 120) -> None:
         timeout=timeout,
         kernel_name="python3",
         record_timing=False,
+        extra_arguments=["--log-level=ERROR"],  # the kernel's, not the lesson's
         coalesce_streams=True,
         resources={"metadata": {"path": str(path.parent)}},
     ).execute()
