@@ -10,6 +10,8 @@ from typing import Any
 
 from minitransformer.course.environment import ROOT
 
+SETTINGS = ROOT / "solutions" / "nbgrader_config.py"
+
 
 def exercise_sets(root: Path = ROOT) -> list[str]:
     """Return the ids of all exercise sets, in order."""
@@ -34,9 +36,7 @@ def course(root: Path = ROOT) -> Any:
     from nbgrader.apps import NbGraderAPI
     from traitlets.config.loader import PyFileConfigLoader
 
-    config = PyFileConfigLoader(
-        "nbgrader_config.py", path=str(ROOT / "solutions")
-    ).load_config()
+    config = PyFileConfigLoader(SETTINGS.name, path=str(SETTINGS.parent)).load_config()
     config.CourseDirectory.root = str(root)
     database = root / ".grading" / "gradebook.db"
     database.parent.mkdir(exist_ok=True)

@@ -181,7 +181,7 @@ class Submission:
         try:
             process.stdin.write(json.dumps(request).encode() + b"\n")
             process.stdin.flush()
-        except OSError:
+        except (OSError, ValueError):  # a broken pipe, or one that is closed
             self._gone("its process has ended")
         try:
             answer = json.loads(self._line(time.monotonic() + seconds))
