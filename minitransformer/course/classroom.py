@@ -12,6 +12,7 @@ import shutil
 import sys
 import tempfile
 import time
+import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,7 +101,9 @@ def write_gradebook(
 ) -> None:
     """Enter marks in nbgrader's gradebook, as its own autograder would."""
     from nbgrader.api import Gradebook
+    from sqlalchemy.exc import SAWarning
 
+    warnings.filterwarnings("ignore", category=SAWarning)  # nbgrader's own affair
     with Gradebook(f"sqlite:///{root / '.grading' / 'gradebook.db'}") as book:
         book.update_or_create_student(student)
         book.update_or_create_submission(name, student)
