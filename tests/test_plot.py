@@ -156,7 +156,9 @@ def test_drawing_returns_nothing_so_that_a_cell_shows_the_figure_alone():
     assert plot.token_strip({"a": ["b"]}) is None
 
 
-@pytest.mark.parametrize(("labels", "rotation"), [("abc", 0), (["longer words"] * 5, 90)])
+@pytest.mark.parametrize(
+    ("labels", "rotation"), [("abc", 0), (["longer words"] * 5, 90)]
+)
 def test_labels_turn_only_where_they_would_collide(ax, labels, rotation):
     plot.heatmap(np.eye(len(labels)), xlabels=list(labels), ax=ax)
     assert ax.get_xticklabels()[0].get_rotation() == rotation
