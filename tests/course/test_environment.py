@@ -263,6 +263,28 @@ def test_an_interrupted_set_up_goes_on_where_it_was(course, fresh, monkeypatch):
     assert environment.installed(course) == {"course"}
 
 
+def test_an_interrupted_set_up_ends_pip_too(course, monkeypatch):
+    ended = []
+
+    class Pip:
+        stdout = ()
+
+        def __init__(self, command, **options):
+            self.command = command
+
+        def kill(self):
+            ended.append(self.command[1:4])
+
+    def interrupted(lines):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(environment.subprocess, "Popen", Pip)
+    monkeypatch.setattr(environment, "show_progress", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        environment.pip_install(course / ".venv", "project", None)
+    assert ended == [["-m", "pip", "install"]]
+
+
 def test_a_failed_update_leaves_no_stamp(course, fresh):
     fresh((SUCCESS, 0), (OTHER, 1))
     environment.ensure({"course"}, course)
