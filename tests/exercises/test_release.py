@@ -56,3 +56,21 @@ def test_a_set_is_chosen_by_its_beginning():
     assert release.chosen_set("1_1") == "1_1_byte_pair_encoding"
     with pytest.raises(ValueError, match="no single exercise set begins '9'"):
         release.chosen_set("9")
+
+
+@pytest.mark.parametrize("name", release.exercise_sets())
+def test_nbgrader_validates_the_solution_and_not_the_stub(name):
+    from nbgrader.validator import Validator
+
+    solution = ROOT / "solutions" / name / f"{name}.ipynb"
+    exercise = ROOT / "exercises" / name / f"{name}.ipynb"
+    assert "failed" not in Validator().validate(str(solution))
+    failed = Validator().validate(str(exercise))["failed"]
+    checks = [
+        cell
+        for cell in nbformat.read(exercise, as_version=4).cells
+        if cell.metadata.get("nbgrader", {}).get("grade")
+    ]
+    assert len([f for f in failed if "NotImplementedError" in f["error"]]) >= len(
+        checks
+    )
