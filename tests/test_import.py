@@ -37,8 +37,9 @@ def test_parts_that_need_no_torch_do_not_load_it(module):
     assert "torch" not in loaded_by(f"import minitransformer.{module}")
 
 
-def test_tokenizers_work_without_the_extras():
+def test_tokenizers_and_data_import_without_the_extras():
     code = """
+from minitransformer import data
 from minitransformer.tokenization.bpe import BPE
 tokenizer = BPE.train_from_iterator(["ab ab"], vocab_size=257)
 print(tokenizer.decode(tokenizer.encode("ab ab").ids))

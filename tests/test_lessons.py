@@ -21,7 +21,8 @@ def code_lines(cell):
 
 
 def has_image(cell):
-    return any("image/png" in output.get("data", {}) for output in cell.outputs)
+    kinds = {kind for output in cell.outputs for kind in output.get("data", {})}
+    return any(kind.startswith("image/") for kind in kinds)
 
 
 def faults(notebook, numbered=True):

@@ -25,7 +25,7 @@ def chosen_set(name: str, root: Path = ROOT) -> str:
         ValueError: it begins none, or several.
     """
     known = exercise_sets(root)
-    fitting = [known_id for known_id in known if known_id.startswith(name)]
+    fitting = [each for each in known if f"{each}_".startswith(f"{name}_")]
     if len(fitting) != 1:
         raise ValueError(f"no single exercise set begins {name!r}: {', '.join(known)}")
     return fitting[0]
