@@ -35,6 +35,18 @@ def written(data: bytes) -> str:
     return "".join([BYTE_TO_CHAR[byte] for byte in data])
 
 
+def read_written(token: str) -> bytes:
+    """Return the bytes that a token in the alphabet stands for.
+
+    Raises:
+        ValueError: the token is not written in the alphabet.
+    """
+    try:
+        return bytes(_CHAR_TO_BYTE[char] for char in token)
+    except KeyError:
+        raise ValueError(f"token {token!r} is not in the byte alphabet") from None
+
+
 def count_chunks(iterator: Iterable[str], pretokenizer: str) -> dict[bytes, int]:
     """Count the chunks of pre-tokenized texts.
 
@@ -104,10 +116,7 @@ class ByteLevelTokenizer(Tokenizer):
     def _spell(self, token: str) -> bytes:
         if token in self._special:
             return token.encode("utf-8", "surrogatepass")
-        try:
-            return bytes(_CHAR_TO_BYTE[char] for char in token)
-        except KeyError:
-            raise ValueError(f"token {token!r} is not in the byte alphabet") from None
+        return read_written(token)
 
     def offsets(self, ids: Sequence[int], text: str) -> list[tuple[int, int]]:
         """Return the span of characters of ``text`` that each of its ids covers."""
