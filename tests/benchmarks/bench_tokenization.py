@@ -25,6 +25,7 @@ import tokenizers
 from minitransformer import data
 from minitransformer.tokenization import merges, pretokenize
 from minitransformer.tokenization.bpe import BPE
+from minitransformer.tokenization.swe import SWE
 
 TESTS = Path(__file__).parents[1] / "tokenization"
 VOCAB_SIZE = 8192
@@ -99,6 +100,17 @@ def compare_encoding(texts: list[str]) -> None:
     print(f"  ours with all words remembered: {megabytes / warm_time:.2f} MB/s")
 
 
+def compare_likelihood(texts: list[str]) -> None:
+    """Train by likelihood and by counts, in turns."""
+    by_likelihood, by_counts = best_of(
+        2,
+        lambda: SWE.train_from_iterator(texts, vocab_size=VOCAB_SIZE),
+        lambda: BPE.train_from_iterator(texts, vocab_size=VOCAB_SIZE),
+    )
+    print(f"training by likelihood: {by_likelihood:.2f} s, by counts {by_counts:.2f} s")
+    print(f"  it takes {by_likelihood / by_counts:.2f} times as long (wanted: below 4)")
+
+
 def compare_with_the_definition(texts: list[str]) -> None:
     """Learn the same merges by the fast trainer and by the textbook loop."""
     chunks = Counter(c for text in texts for c in pretokenize.split(text))
@@ -125,6 +137,7 @@ def main() -> None:
     print(f"{len(texts)} articles, {sum(map(len, texts))} characters, best of {ROUNDS}")
     compare_training(texts)
     compare_encoding(texts)
+    compare_likelihood(texts)
     compare_with_the_definition(texts[:NAIVE_ARTICLES])
 
 
