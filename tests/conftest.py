@@ -5,6 +5,12 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from hypothesis import settings
+
+# Time is no test; and where a run decides, it tries the same examples every time.
+settings.register_profile("anywhere", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "anywhere")
 
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"):
     os.environ.setdefault(name, "1")  # the kernels of lessons inherit it

@@ -246,7 +246,7 @@ class Unigram(ByteLevelTokenizer):
                 new = so_far + log_prob
                 path = [*ids, self._id_of[data[place:end]]]
                 heappush(open_paths, (-new - to_go[end], new, end, path))
-        return found
+        return sorted(found, key=lambda each: -each[1])  # rounding may have swapped two
 
     def sample(
         self, text: str, rng: np.random.Generator, temperature: float = 1.0

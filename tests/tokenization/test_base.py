@@ -3,7 +3,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from minitransformer.tokenization.base import check_special_tokens
@@ -64,7 +64,6 @@ def test_the_vocabulary_is_a_copy(tokenizer):
 
 
 @given(st.lists(any_text, max_size=6))
-@settings(deadline=None)
 def test_a_stream_gives_the_ids_of_the_joined_text(pieces):
     for style in ("gpt2", "gpt4", "whitespace", "none"):
         tokenizer = BPE.train_from_iterator(

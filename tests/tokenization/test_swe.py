@@ -4,7 +4,7 @@ import math
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
@@ -37,7 +37,6 @@ def test_the_likelihood_worked_by_hand():
 
 
 @given(corpora)
-@settings(deadline=None)
 def test_the_gain_is_the_difference_of_the_likelihoods(corpus):
     words = [([BYTES_IN_ORDER.index(b) for b in w], n) for w, n in corpus.items()]
 
@@ -70,7 +69,6 @@ def test_more_merges_than_tokens_are_refused(options, c_x):
 
 
 @given(corpora, st.integers(256, 268))
-@settings(deadline=None)
 def test_the_fast_trainer_learns_what_the_definition_says(corpus, size):
     learned, _ = swe.learn(corpus, size)
     assert list(learned.items()) == list(swe.naive_learn(corpus, size).items())
@@ -94,7 +92,6 @@ def test_the_likelihood_is_higher_than_that_of_byte_pair_encoding(texts):
 
 
 @given(corpora, st.text("abc", min_size=1, max_size=8).map(str.encode))
-@settings(deadline=None)
 def test_few_steps_cost_and_enough_steps_are_viterbi(corpus, word):
     log_probs = swe.probabilities(swe.learn(corpus, 262)[1])
 
@@ -141,7 +138,6 @@ small = st.dictionaries(
 
 
 @given(small, st.integers(0, 3))
-@settings(deadline=None)
 def test_the_search_finds_the_best_vocabulary(words, num_pieces):
     pieces, value = swe.best_vocabulary(words, num_pieces)
     assert len(pieces) <= num_pieces
@@ -180,7 +176,6 @@ def test_refining_raises_the_likelihood_and_keeps_the_size(texts):
 
 
 @given(corpora)
-@settings(deadline=None)
 def test_refining_never_lowers_the_likelihood(corpus):
     _, counts = swe.learn(corpus, 260)
     before = swe.log_likelihood(counts.values())
