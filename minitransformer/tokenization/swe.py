@@ -9,8 +9,8 @@ probabilities of a unigram model are :math:`c_t / N`, and the log-likelihood of 
 Merging the pair :math:`(x, y)`, which can be merged :math:`m` times, changes it by
 
 .. math::
-    \Delta L = \varphi(c_x - m) - \varphi(c_x) + \varphi(c_y - m) - \varphi(c_y)
-    + \varphi(c_{xy} + m) - \varphi(c_{xy}) + \varphi(N) - \varphi(N - m),
+    \Delta L = {} & \varphi(c_x - m) - \varphi(c_x) + \varphi(c_y - m) - \varphi(c_y) \\
+    & + \varphi(c_{xy} + m) - \varphi(c_{xy}) + \varphi(N) - \varphi(N - m),
 
 where :math:`x = y` has :math:`\varphi(c_x - 2m) - \varphi(c_x)` for both.
 :func:`learn` takes the pair of greatest gain, again and again.
