@@ -163,7 +163,7 @@ class ByteLevelTokenizer(Tokenizer):
             "normalizer": None,
             "pre_tokenizer": _PRE_TOKENIZERS[self.pretokenizer],
             "post_processor": None,
-            "decoder": _byte_level(use_regex=True),
+            "decoder": byte_level_step(use_regex=True),
             "model": model,
         }
 
@@ -195,7 +195,8 @@ def read_document(
     return model, special, _style_of(state.get("pre_tokenizer"))
 
 
-def _byte_level(*, use_regex: bool) -> dict[str, Any]:
+def byte_level_step(*, use_regex: bool) -> dict[str, Any]:
+    """Return the JSON by which the ``tokenizers`` package goes to bytes and back."""
     settings = {"add_prefix_space": False, "trim_offsets": False}
     return {"type": "ByteLevel", **settings, "use_regex": use_regex}
 
@@ -203,14 +204,17 @@ def _byte_level(*, use_regex: bool) -> dict[str, Any]:
 def _split_by(pattern: str) -> dict[str, Any]:
     split: dict[str, Any] = {"type": "Split", "pattern": {"Regex": pattern}}
     split |= {"behavior": "Isolated", "invert": False}
-    return {"type": "Sequence", "pretokenizers": [split, _byte_level(use_regex=False)]}
+    return {
+        "type": "Sequence",
+        "pretokenizers": [split, byte_level_step(use_regex=False)],
+    }
 
 
 _PRE_TOKENIZERS = {
-    "gpt2": _byte_level(use_regex=True),
+    "gpt2": byte_level_step(use_regex=True),
     "gpt4": _split_by(pretokenize.STYLES["gpt4"]),
     "whitespace": _split_by(pretokenize.STYLES["whitespace"]),
-    "none": _byte_level(use_regex=False),
+    "none": byte_level_step(use_regex=False),
 }
 
 

@@ -1,8 +1,13 @@
-"""What the likelihood trainer keeps up to date: the text, and the gain of every merge.
+"""What trainers keep up to date whose scores hang on the counts of single tokens.
 
-See :mod:`minitransformer.tokenization.swe` for the formula and the algorithm.
+Byte-pair encoding scores a pair by its own count alone. A likelihood also asks how
+often each of the two tokens occurs, so a merge changes the scores of all pairs that
+hold one of its tokens. :class:`Text` holds the text and what can be merged in it,
+:class:`Scores` the score of every merge; :class:`Gains` is the score of
+:mod:`minitransformer.tokenization.swe`, where the formula is.
 """
 
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping
 from itertools import chain
@@ -22,17 +27,20 @@ class Text:
     overlap, a run of ``r`` equal tokens holds ``r // 2``.
     """
 
-    def __init__(self, words: Mapping[bytes, int]) -> None:
+    def __init__(self, words: Mapping[bytes, int], inside: int = 0) -> None:
         """Lay the chunks out, byte by byte.
 
         Args:
             words: chunk -> how often it occurs.
+            inside: what is added to the id of every byte but the first of a chunk.
         """
         id_of = {byte: i for i, byte in enumerate(BYTES_IN_ORDER)}
         self.tokens = [_SEPARATOR]
         self.weights = [0]
         for word, count in words.items():
-            self.tokens += [*(id_of[byte] for byte in word), _SEPARATOR]
+            ids = [id_of[byte] + inside for byte in word]
+            ids[:1] = [i - inside for i in ids[:1]]
+            self.tokens += [*ids, _SEPARATOR]
             self.weights += [count] * (len(word) + 1)
         self.next = list(range(1, len(self.tokens) + 1))
         self.previous = list(range(-1, len(self.tokens) - 1))
@@ -113,8 +121,8 @@ class Text:
         return merged, changed
 
 
-class Gains:
-    """The gain of every merge, in arrays with a row a pair."""
+class Scores(ABC):
+    """The score of every merge, in arrays with a row a pair."""
 
     def __init__(self, num_tokens: int, text: Text) -> None:
         """Set up for a text whose pairs are still to be added.
@@ -125,8 +133,6 @@ class Gains:
         """
         self.counts = text.token_counts(num_tokens + 1)  # the last stays 0: no token
         self.total = int(self.counts.sum())
-        n = np.arange(self.total + 1, dtype=np.float64)
-        self._phi = n * np.log(np.maximum(n, 1))
         self.pairs: list[Pair] = []
         self._row: dict[Pair, int] = {}
         self._rows_of: dict[int, list[int]] = defaultdict(list)
@@ -164,24 +170,32 @@ class Gains:
             self._into[row] = token
             self._rows_of[token].append(row)
 
+    @abstractmethod
+    def value(
+        self, left: np.ndarray, right: np.ndarray, into: np.ndarray, times: np.ndarray
+    ) -> np.ndarray:
+        """Return the scores of some merges.
+
+        Args:
+            left: the left tokens, ``[rows]``.
+            right: the right tokens.
+            into: what the two spell, -1 where that is no token yet.
+            times: how often they can be merged.
+        """
+
     def refresh(self, rows: np.ndarray) -> np.ndarray:
-        """Compute the gains of some rows, note them and return them."""
-        phi, counts = self._phi, self.counts
-        left, right, times = self._left[rows], self._right[rows], self._times[rows]
-        c_left, c_right, c_both = counts[left], counts[right], counts[self._into[rows]]
-        same = left == right
-        gone = phi[c_left - times * (1 + same)] - phi[c_left]
-        gone += np.where(same, 0.0, phi[c_right - times * ~same] - phi[c_right])
-        come = phi[c_both + times] - phi[c_both]
-        gain = gone + come + phi[self.total] - phi[self.total - times]
-        gain[times <= 0] = -np.inf
-        self._bound[rows] = gain
-        return gain
+        """Compute the scores of some rows, note them and return them."""
+        columns = (self._left, self._right, self._into, self._times)
+        left, right, into, times = (column[rows] for column in columns)
+        score = self.value(left, right, into, times)
+        score[times <= 0] = -np.inf
+        self._bound[rows] = score
+        return score
 
     def best(self, least: float, almost: float = 1e-9) -> Pair | None:
-        """Return the pair of greatest gain, None if no gain is above ``least``.
+        """Return the pair of greatest score, None if no score is above ``least``.
 
-        Gains that differ by a share of ``almost`` are equal; the smaller pair wins.
+        Scores that differ by a share of ``almost`` are equal; the smaller pair wins.
         """
         if not self.pairs:
             return None
@@ -190,17 +204,39 @@ class Gains:
         if not exact > -np.inf:
             return None
         rows = np.flatnonzero(bound >= exact - almost * abs(exact))
-        gains = self.refresh(rows)
-        top = gains.max()
+        scores = self.refresh(rows)
+        top = scores.max()
         if top <= least:
             return None
-        return min(self.pairs[row] for row in rows[gains >= top - almost * top])
+        return min(self.pairs[row] for row in rows[scores >= top - almost * top])
 
     def merged(self, pair: Pair, new_id: int, times: int) -> None:
-        """Move the counts of a merge, and compute the gains that it changes."""
+        """Move the counts of a merge, and compute the scores that it changes."""
         for token in pair:
             self.counts[token] -= times
         self.counts[new_id] += times
         self.total -= times
         rows = [self._rows_of[token] for token in {*pair, new_id}]
         self.refresh(np.array(list(chain.from_iterable(rows)), dtype=np.int64))
+
+
+class Gains(Scores):
+    """By how much each merge raises the log-likelihood, in nats."""
+
+    def __init__(self, num_tokens: int, text: Text) -> None:
+        """Tabulate n ln n for all counts there can be; see :class:`Scores`."""
+        super().__init__(num_tokens, text)
+        n = np.arange(self.total + 1, dtype=np.float64)
+        self._phi = n * np.log(np.maximum(n, 1))
+
+    def value(
+        self, left: np.ndarray, right: np.ndarray, into: np.ndarray, times: np.ndarray
+    ) -> np.ndarray:
+        """Return the gains of some merges, in nats."""
+        phi, counts = self._phi, self.counts
+        c_left, c_right, c_both = counts[left], counts[right], counts[into]
+        same = left == right
+        gone = phi[c_left - times * (1 + same)] - phi[c_left]
+        gone += np.where(same, 0.0, phi[c_right - times * ~same] - phi[c_right])
+        come = phi[c_both + times] - phi[c_both]
+        return gone + come + phi[self.total] - phi[self.total - times]
