@@ -40,15 +40,15 @@ from minitransformer.tokenization.byte_level import (
     room_for_pieces,
 )
 from minitransformer.tokenization.gains import Gains, Text
-from minitransformer.tokenization.merges import Pair, merge
-from minitransformer.tokenization.unigram import (
+from minitransformer.tokenization.lattice import (
     LogProbs,
-    Unigram,
     edges,
     longest,
     segmentations,
     viterbi,
 )
+from minitransformer.tokenization.merges import Pair, merge
+from minitransformer.tokenization.unigram import Unigram
 
 ALMOST = 1e-9  # gains that differ by less, relatively, are equal
 UNSEEN = 0.5  # the count that a token has which occurs nowhere

@@ -5,149 +5,147 @@ theirs. Of all ways to cut a chunk :math:`w`, the most probable one is taken:
 
 .. math:: \max_{t_1 \cdots t_k = w} \; \sum_i \ln p(t_i).
 
-:func:`viterbi` finds it exactly, by dynamic programming over the places where the
-chunk can be cut; among equals, the one whose last token is longest. :func:`em_step`
-weighs all ways instead: it counts every token as often as it occurs on average, and
-makes these counts the new probabilities, which never lowers the likelihood of the text.
+:func:`learn` begins with many frequent strings. It fits their probabilities to the text
+by expectation and maximization, which never lowers the likelihood, drops those whose
+loss would cost the least, and repeats until so many are left as are wanted.
 
 Source: Kudo, arXiv:1804.10959. Tokens are bytes, as in byte-pair encoding; ids and the
-file are those of the ``tokenizers`` package.
+file are those of the ``tokenizers`` package. Its trainer differs in the choice of the
+first strings and in a prior on the counts.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from heapq import heappop, heappush
 from typing import Any, Self
 
 import numpy as np
 
 from minitransformer.tokenization.byte_level import (
+    BYTES_IN_ORDER,
     ByteLevelTokenizer,
+    count_chunks,
     read_document,
     read_written,
     refuse,
+    room_for_pieces,
     written,
 )
+from minitransformer.tokenization.lattice import (
+    Lattices,
+    LogProbs,
+    edges,
+    forward,
+    longest,
+    viterbi,
+)
 
-LogProbs = Mapping[bytes, float]
 DECIMALS = 10  # of a log probability; more do not survive every reader of the file
+LONGEST_TOKEN = 16  # bytes
+LONGEST_WORD = 48  # bytes; longer chunks do not take part in training
+RARE = 0.5  # a token that is expected less often is dropped; a byte counts as often
+
+Words = Mapping[bytes, int]
 
 
-def segmentations(chunk: bytes, log_probs: LogProbs) -> list[list[bytes]]:
-    """Return all ways to cut a chunk into known tokens: the definition, for short ones.
-
-    Args:
-        chunk: the bytes to cut.
-        log_probs: token -> natural log of its probability.
-    """
-    if not chunk:
-        return [[]]
-    return [
-        [chunk[:end], *rest]
-        for end in range(1, len(chunk) + 1)
-        if chunk[:end] in log_probs
-        for rest in segmentations(chunk[end:], log_probs)
-    ]
-
-
-def longest(log_probs: LogProbs) -> int:
-    """Return how many bytes the longest token has."""
-    return max(map(len, log_probs), default=0)
-
-
-def viterbi(
-    chunk: bytes, log_probs: LogProbs, max_bytes: int | None = None
-) -> list[bytes]:
-    """Return the most probable way to cut a chunk.
-
-    Args:
-        chunk: the bytes to cut.
-        log_probs: token -> natural log of its probability.
-        max_bytes: length of the longest token, if it is known.
-
-    Raises:
-        ValueError: no sequence of tokens spells the chunk.
-    """
-    reach = longest(log_probs) if max_bytes is None else max_bytes
-    best = [0.0] + [-math.inf] * len(chunk)
-    begin = [0] * (len(chunk) + 1)
-    for start in range(len(chunk)):
-        if best[start] == -math.inf:
-            continue
-        for end in range(start + 1, min(start + reach, len(chunk)) + 1):
-            log_prob = log_probs.get(chunk[start:end])
-            if log_prob is not None and best[start] + log_prob > best[end]:
-                best[end], begin[end] = best[start] + log_prob, start
-    if best[-1] == -math.inf:
-        raise ValueError(f"no sequence of tokens spells {chunk!r}")
-    pieces, end = [], len(chunk)
-    while end:
-        pieces.append(chunk[begin[end] : end])
-        end = begin[end]
-    return pieces[::-1]
-
-
-def edges(
-    chunk: bytes, log_probs: LogProbs, max_bytes: int
-) -> list[tuple[int, int, float]]:
-    """Return the lattice of a chunk: (start, end, log probability), by start, end."""
-    return [
-        (start, end, log_probs[chunk[start:end]])
-        for start in range(len(chunk))
-        for end in range(start + 1, min(start + max_bytes, len(chunk)) + 1)
-        if chunk[start:end] in log_probs
-    ]
-
-
-def forward(size: int, lattice: Sequence[tuple[int, int, float]]) -> list[float]:
-    """Return ln of the summed probability of all ways to each place, ``[size + 1]``."""
-    total = [0.0] + [-math.inf] * size
-    for start, end, log_prob in lattice:
-        if total[start] > -math.inf:
-            total[end] = float(np.logaddexp(total[end], total[start] + log_prob))
-    return total
-
-
-def backward(size: int, lattice: Sequence[tuple[int, int, float]]) -> list[float]:
-    """Return the same from each place to the end."""
-    total = [-math.inf] * size + [0.0]
-    for start, end, log_prob in reversed(lattice):
-        if total[end] > -math.inf:
-            total[start] = float(np.logaddexp(total[start], total[end] + log_prob))
-    return total
-
-
-def em_step(
-    words: Mapping[bytes, int], log_probs: LogProbs
-) -> tuple[dict[bytes, float], float]:
-    """Estimate the probabilities anew, from all segmentations of all words.
+def first_tokens(words: Words, how_many: int) -> dict[bytes, float]:
+    """Return the strings to begin with: all bytes, and those that save most text.
 
     Args:
         words: chunk -> how often it occurs.
-        log_probs: token -> natural log of its probability.
+        how_many: tokens wanted, the bytes included.
 
     Returns:
-        The new log probabilities (tokens that occur nowhere are dropped), and the
-        log-likelihood of the words under the *old* ones, in nats.
+        token -> natural log of its share of all counts.
+    """
+    counts: Counter[bytes] = Counter()
+    for word, count in words.items():
+        for start in range(len(word)):
+            for end in range(start + 2, min(start + LONGEST_TOKEN, len(word)) + 1):
+                counts[word[start:end]] += count
+    often = [token for token, count in counts.items() if count > 1]
+    often.sort(key=lambda token: (-counts[token] * len(token), token))
+    chosen = {token: float(counts[token]) for token in often[: how_many - 256]}
+    singles: Counter[int] = Counter()
+    for word, count in words.items():
+        for byte in word:
+            singles[byte] += count
+    kept = {bytes([b]): max(float(singles[b]), RARE) for b in BYTES_IN_ORDER}
+    return normalized(kept | chosen)
 
-    Raises:
-        ValueError: no sequence of tokens spells a word.
+
+def normalized(counts: Mapping[bytes, float]) -> dict[bytes, float]:
+    """Return the natural log of each token's share of all counts."""
+    total = math.fsum(counts.values())
+    return {token: math.log(count / total) for token, count in counts.items()}
+
+
+def losses(counts: Mapping[bytes, float], log_probs: LogProbs) -> dict[bytes, float]:
+    """Return what each token of two or more bytes is worth, in nats.
+
+    That is its count times the difference to the best way to spell it without it.
     """
     reach = longest(log_probs)
-    expected: dict[bytes, float] = dict.fromkeys(log_probs, 0.0)
-    likelihood = 0.0
-    for word, count in words.items():
-        lattice = edges(word, log_probs, reach)
-        before, after = forward(len(word), lattice), backward(len(word), lattice)
-        if before[-1] == -math.inf:
-            raise ValueError(f"no sequence of tokens spells {word!r}")
-        likelihood += count * before[-1]
-        for start, end, log_prob in lattice:
-            share = math.exp(before[start] + log_prob + after[end] - before[-1])
-            expected[word[start:end]] += count * share
-    total = sum(expected.values())
-    kept = {t: math.log(n / total) for t, n in expected.items() if n > 0}
-    return kept, likelihood
+    others = dict(log_probs)
+    found = {}
+    for token, count in counts.items():
+        if len(token) > 1:
+            own = others.pop(token)
+            instead = sum(others[t] for t in viterbi(token, others, reach))
+            found[token] = count * (own - instead)
+            others[token] = own
+    return found
+
+
+def learn(
+    words: Words,
+    num_pieces: int,
+    *,
+    begin_with: int | None = None,
+    keep: float = 0.75,
+    steps: int = 2,
+) -> dict[bytes, float]:
+    """Learn tokens and their probabilities.
+
+    Args:
+        words: chunk -> how often it occurs; those of more than 48 bytes are left out.
+        num_pieces: tokens wanted, the 256 bytes included, which are always kept.
+        begin_with: how many strings to begin with, by default four times as many.
+        keep: the share that stays in each round of pruning.
+        steps: of expectation and maximization before each pruning.
+
+    Returns:
+        token -> natural log of its probability; the bytes first.
+
+    Raises:
+        ValueError: ``keep`` is not between 0 and 1.
+    """
+    if not 0 < keep < 1:
+        raise ValueError(f"keep is {keep}, needs to be between 0 and 1")
+    words = {word: n for word, n in words.items() if 0 < len(word) <= LONGEST_WORD}
+    log_probs = first_tokens(words, begin_with or 4 * num_pieces)
+    while True:
+        counts = dict.fromkeys(log_probs, 1.0)
+        lattices = Lattices(words, list(log_probs))
+        for _ in range(steps):
+            expected, _ = lattices.expected(np.array(list(log_probs.values())))
+            expected = np.maximum(expected, 1e-12)
+            counts = dict(zip(log_probs, expected.tolist(), strict=True))
+            log_probs = normalized(counts)
+        counts = {
+            token: max(count, RARE) if len(token) == 1 else count
+            for token, count in counts.items()
+            if count >= RARE or len(token) == 1
+        }
+        log_probs = normalized(counts)
+        if len(log_probs) <= num_pieces:
+            return log_probs
+        worth = losses(counts, log_probs)
+        stay = max(num_pieces - 256, int(keep * len(worth)))
+        best = sorted(worth, key=lambda token: (-worth[token], token))[:stay]
+        chosen = {token for token in log_probs if len(token) == 1} | set(best)
+        log_probs = normalized({t: n for t, n in counts.items() if t in chosen})
 
 
 class Unigram(ByteLevelTokenizer):
@@ -201,6 +199,37 @@ class Unigram(ByteLevelTokenizer):
         """Return the ids of the most probable segmentation of one chunk."""
         data = chunk.encode("utf-8", "surrogatepass")
         return [self._id_of[t] for t in viterbi(data, self._log_probs, self._reach)]
+
+    @classmethod
+    def train_from_iterator(
+        cls,
+        iterator: Iterable[str],
+        *,
+        vocab_size: int = 8192,
+        special_tokens: Sequence[str] = (),
+        pretokenizer: str = "gpt2",
+    ) -> Self:
+        """Learn a tokenizer from texts.
+
+        Args:
+            iterator: texts; each is pre-tokenized on its own.
+            vocab_size: tokens wanted, special tokens included. Fewer are learned if the
+                text has no more strings that occur twice.
+            special_tokens: take the first ids.
+            pretokenizer: a style of :mod:`minitransformer.tokenization.pretokenize`.
+
+        Raises:
+            ValueError: ``vocab_size`` has no room for the bytes and special tokens; a
+                special token is empty or repeated; there is no such pre-tokenizer.
+            TypeError: a text is no string.
+        """
+        num_pieces = room_for_pieces(vocab_size, special_tokens)
+        words = count_chunks(iterator, pretokenizer)
+        return cls(
+            learn(words, num_pieces),
+            special_tokens=special_tokens,
+            pretokenizer=pretokenizer,
+        )
 
     def _chunks_of(self, text: str) -> list[bytes]:
         return [c.encode("utf-8", "surrogatepass") for c in self._chunks(text)]

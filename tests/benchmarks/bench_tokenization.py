@@ -11,6 +11,7 @@ import os
 os.environ["RAYON_NUM_THREADS"] = "1"  # read when tokenizers is imported
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+import math
 import platform
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tokenizers
@@ -25,7 +27,9 @@ import tokenizers
 from minitransformer import data
 from minitransformer.tokenization import merges, pretokenize
 from minitransformer.tokenization.bpe import BPE
-from minitransformer.tokenization.swe import SWE
+from minitransformer.tokenization.swe import SWE, log_likelihood
+from minitransformer.tokenization.unigram import Unigram
+from minitransformer.tokenization.wordpiece import WordPiece
 
 TESTS = Path(__file__).parents[1] / "tokenization"
 VOCAB_SIZE = 8192
@@ -100,6 +104,48 @@ def compare_encoding(texts: list[str]) -> None:
     print(f"  ours with all words remembered: {megabytes / warm_time:.2f} MB/s")
 
 
+def compare_other_trainers(texts: list[str]) -> None:
+    """Train Unigram and WordPiece, ours and theirs in turns; compare what they cost."""
+    byte_level = tokenizers.pre_tokenizers.ByteLevel
+    options = {
+        "vocab_size": VOCAB_SIZE,
+        "initial_alphabet": byte_level.alphabet(),
+        "special_tokens": ["[UNK]"],
+        "show_progress": False,
+    }
+    for ours, model, trainer in (
+        (
+            Unigram,
+            tokenizers.models.Unigram(),
+            tokenizers.trainers.UnigramTrainer(unk_token="[UNK]", **options),
+        ),
+        (
+            WordPiece,
+            tokenizers.models.WordPiece(unk_token="[UNK]"),
+            tokenizers.trainers.WordPieceTrainer(**options),
+        ),
+    ):
+        theirs = tokenizers.Tokenizer(model)
+        theirs.pre_tokenizer = byte_level(add_prefix_space=False)
+        our_time, their_time = best_of(
+            2,
+            lambda ours=ours: ours.train_from_iterator(texts, vocab_size=VOCAB_SIZE),
+            lambda t=theirs, trainer=trainer: t.train_from_iterator(texts, trainer),
+        )
+        print(f"{ours.__name__}: ours {our_time:.2f} s, tokenizers {their_time:.2f} s")
+        print(f"  {our_time / their_time:.2f} times as long (wanted: below 5)")
+        trained = ours.train_from_iterator(texts, vocab_size=VOCAB_SIZE)
+        print(f"  bits a byte: ours {cost(trained, texts):.3f}", end=", ")
+        print(f"tokenizers {cost(theirs, texts):.3f}")
+
+
+def cost(tokenizer: Any, texts: list[str]) -> float:
+    """Return the bits a byte that the tokens cost under their own frequencies."""
+    counts = Counter(i for text in texts for i in tokenizer.encode(text).ids)
+    size = sum(len(text.encode()) for text in texts)
+    return -log_likelihood(counts.values()) / math.log(2) / size
+
+
 def compare_likelihood(texts: list[str]) -> None:
     """Train by likelihood and by counts, in turns."""
     by_likelihood, by_counts = best_of(
@@ -138,6 +184,7 @@ def main() -> None:
     compare_training(texts)
     compare_encoding(texts)
     compare_likelihood(texts)
+    compare_other_trainers(texts)
     compare_with_the_definition(texts[:NAIVE_ARTICLES])
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from minitransformer import data
-from minitransformer.tokenization import merges, swe, unigram
+from minitransformer.tokenization import lattice, merges, swe
 from minitransformer.tokenization.bpe import BPE
 from minitransformer.tokenization.byte_level import BYTES_IN_ORDER, count_chunks
 from minitransformer.tokenization.swe import SWE
@@ -98,10 +98,10 @@ def test_few_steps_cost_and_enough_steps_are_viterbi(corpus, word):
     def value(cut):
         return sum(log_probs[token] for token in cut)
 
-    best = value(unigram.viterbi(word, log_probs))
+    best = value(lattice.viterbi(word, log_probs))
     values = []
     for k in range(1, len(word) + 1):
-        cuts = [c for c in unigram.segmentations(word, log_probs) if len(c) <= k]
+        cuts = [c for c in lattice.segmentations(word, log_probs) if len(c) <= k]
         if cuts:
             values.append(value(swe.k_step_segment(word, log_probs, k)))
             assert values[-1] == pytest.approx(max(map(value, cuts)), abs=1e-9)
@@ -110,7 +110,7 @@ def test_few_steps_cost_and_enough_steps_are_viterbi(corpus, word):
                 swe.k_step_segment(word, log_probs, k)
     assert values == sorted(values)
     assert values[-1] == pytest.approx(best, abs=1e-9)
-    assert swe.k_step_segment(word, log_probs) == unigram.viterbi(word, log_probs)
+    assert swe.k_step_segment(word, log_probs) == lattice.viterbi(word, log_probs)
 
 
 def brute_force(words, num_pieces):
@@ -118,7 +118,7 @@ def brute_force(words, num_pieces):
     everything = {w[i:j]: 0.0 for w in words for i in range(len(w)) for j in range(9)}
     best = -math.inf
     for cuts in itertools.product(
-        *(unigram.segmentations(w, everything) for w in words)
+        *(lattice.segmentations(w, everything) for w in words)
     ):
         if len({t for cut in cuts for t in cut if len(t) > 1}) <= num_pieces:
             counts = Counter()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from minitransformer import data
-from minitransformer.tokenization import unigram
+from minitransformer.tokenization import lattice, unigram
 from minitransformer.tokenization.bpe import BPE
 from minitransformer.tokenization.unigram import Unigram
 
@@ -27,7 +27,6 @@ TOY = {b"a": math.log(0.3), b"b": math.log(0.1), b"c": math.log(0.1)} | {
     b"bc": math.log(0.2),
     b"abc": math.log(0.05),
 }
-words = st.text("abc", max_size=7).map(str.encode)
 
 
 @pytest.fixture(scope="module")
@@ -53,79 +52,6 @@ def peer(tokenizer):
 
 def log_prob(cut):
     return sum(TOY[token] for token in cut)
-
-
-def test_the_best_cut_worked_by_hand():
-    # abc: 0.05; ab|c: 0.025; a|bc: 0.06; a|b|c: 0.003
-    assert unigram.viterbi(b"abc", TOY) == [b"a", b"bc"]
-
-
-def test_all_cuts_of_a_word_are_found():
-    assert sorted(unigram.segmentations(b"abc", TOY)) == [
-        [b"a", b"b", b"c"],
-        [b"a", b"bc"],
-        [b"ab", b"c"],
-        [b"abc"],
-    ]
-
-
-@given(words)
-def test_the_best_cut_is_the_best_of_all(word):
-    best = max(map(log_prob, unigram.segmentations(word, TOY)))
-    assert log_prob(unigram.viterbi(word, TOY)) == pytest.approx(best, abs=1e-12)
-
-
-@given(words)
-def test_forward_and_backward_sum_over_all_cuts(word):
-    lattice = unigram.edges(word, TOY, 3)
-    cuts = unigram.segmentations(word, TOY)
-    total = math.log(math.fsum(math.exp(log_prob(cut)) for cut in cuts))
-    assert unigram.forward(len(word), lattice)[-1] == pytest.approx(total, abs=1e-12)
-    assert unigram.backward(len(word), lattice)[0] == pytest.approx(total, abs=1e-12)
-
-
-def test_among_equals_the_last_token_is_the_longest():
-    equal = dict.fromkeys([b"a", b"aa"], math.log(0.5))
-    assert unigram.viterbi(b"aaa", equal) == [b"a", b"aa"]
-
-
-def test_a_word_that_nothing_spells_is_an_error():
-    with pytest.raises(ValueError, match="no sequence of tokens spells b'xyz'"):
-        unigram.viterbi(b"xyz", TOY)
-    with pytest.raises(ValueError, match="no sequence of tokens spells b'x'"):
-        unigram.em_step({b"x": 1}, TOY)
-
-
-def test_an_empty_word_is_cut_into_nothing():
-    assert unigram.viterbi(b"", TOY) == []
-    assert unigram.viterbi(b"", {}) == []
-
-
-def test_expected_counts_worked_by_brute_force():
-    expected = Counter()
-    corpus = {b"abc": 3, b"ab": 2}
-    for word, count in corpus.items():
-        cuts = unigram.segmentations(word, TOY)
-        total = math.fsum(math.exp(log_prob(cut)) for cut in cuts)
-        for cut in cuts:
-            for token in cut:
-                expected[token] += count * math.exp(log_prob(cut)) / total
-    new, _ = unigram.em_step(corpus, TOY)
-    for token, value in new.items():
-        share = expected[token] / sum(expected.values())
-        assert math.exp(value) == pytest.approx(share, rel=1e-12)
-
-
-@given(st.dictionaries(words, st.integers(1, 9), min_size=1, max_size=5))
-def test_em_never_lowers_the_likelihood(corpus):
-    log_probs, before = TOY, -math.inf
-    if not any(corpus):
-        return
-    for _ in range(4):
-        log_probs, likelihood = unigram.em_step(corpus, log_probs)
-        assert likelihood >= before - 1e-9
-        before = likelihood
-    assert math.fsum(map(math.exp, log_probs.values())) == pytest.approx(1)
 
 
 @given(any_text)
@@ -181,7 +107,7 @@ def small():
 @given(st.text("abc", max_size=6))
 def test_the_best_cuts_come_in_order_and_none_is_missing(text):
     tokenizer = small()
-    cuts = unigram.segmentations(text.encode(), TOY)
+    cuts = lattice.segmentations(text.encode(), TOY)
     found = tokenizer.nbest(text, len(cuts) + 1)
     values = [value for _, value in found]
     assert values == sorted(values, reverse=True)
@@ -199,7 +125,7 @@ def test_the_number_of_cuts_must_be_one_or_more(tokenizer):
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
 def test_cuts_are_drawn_as_often_as_they_are_probable(temperature):
     tokenizer, rng = small(), np.random.default_rng(0)
-    cuts = unigram.segmentations(b"abcab", TOY)
+    cuts = lattice.segmentations(b"abcab", TOY)
     weights = np.array([math.exp(log_prob(cut) / temperature) for cut in cuts])
     shares = weights / weights.sum()
     drawn = Counter()
@@ -251,3 +177,58 @@ def test_a_file_that_asks_for_something_else_is_refused(tokenizer, change, messa
     state["model"].update(change)
     with pytest.raises(ValueError, match=message):
         Unigram.from_dict(state)
+
+
+def test_learning_keeps_all_bytes_and_the_size():
+    words = {b"abab": 9, b"ab": 5, b"cd": 4, b"x" * 99: 7}
+    learned = unigram.learn(words, 258)
+    assert len(learned) <= 258
+    assert list(learned)[:256] == [bytes([b]) for b in unigram.BYTES_IN_ORDER]
+    assert b"ab" in learned or b"abab" in learned
+    assert math.fsum(map(math.exp, learned.values())) == pytest.approx(1)
+
+
+def test_what_a_token_is_worth_worked_by_hand():
+    log_probs = {b"a": math.log(0.5), b"b": math.log(0.25), b"ab": math.log(0.25)}
+    worth = unigram.losses({b"a": 2, b"b": 1, b"ab": 4}, log_probs)
+    assert worth == pytest.approx({b"ab": 4 * (math.log(0.25) - math.log(0.125))})
+
+
+def test_the_first_tokens_are_those_that_save_most():
+    begun = unigram.first_tokens({b"abcd": 3, b"xy": 5, b"z": 1}, 258)
+    assert set(begun) - {bytes([b]) for b in range(256)} == {b"abcd", b"xy"}
+
+
+def test_learning_from_nothing_gives_the_bytes():
+    assert len(unigram.learn({}, 300)) == 256
+
+
+@pytest.mark.parametrize("keep", [0.0, 1.0])
+def test_a_share_that_prunes_all_or_nothing_is_refused(keep):
+    with pytest.raises(ValueError, match=f"keep is {keep}, needs to be between"):
+        unigram.learn({b"ab": 2}, 257, keep=keep)
+
+
+def test_training_is_as_good_as_that_of_the_tokenizers_package():
+    from tokenizers import models, pre_tokenizers, trainers
+
+    texts = [article.text for article in data.wikipedia_articles()[:12]]
+    ours = Unigram.train_from_iterator(texts, vocab_size=2000)
+    theirs = Tokenizer(models.Unigram())
+    theirs.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.UnigramTrainer(
+        vocab_size=2000,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        special_tokens=["<unk>"],
+        unk_token="<unk>",
+        show_progress=False,
+    )
+    theirs.train_from_iterator(texts, trainer)
+
+    def bits(tokenizer):
+        counts = Counter(i for text in texts for i in tokenizer.encode(text).ids)
+        total = sum(counts.values())
+        return -sum(n * math.log2(n / total) for n in counts.values())
+
+    assert ours.get_vocab_size() == 2000
+    assert bits(ours) <= bits(theirs)
