@@ -192,7 +192,7 @@ class Scores(ABC):
         self._bound[rows] = score
         return score
 
-    def best(self, least: float, almost: float = 1e-9) -> Pair | None:
+    def best(self, least: float, almost: float) -> Pair | None:
         """Return the pair of greatest score, None if no score is above ``least``.
 
         Scores that differ by a share of ``almost`` are equal; the smaller pair wins.

@@ -160,7 +160,7 @@ def learn(
     merges: dict[Pair, int] = {}
     least = ALMOST * max(-log_likelihood(gains.counts.tolist()), 1)
     while len(table) < num_tokens:
-        if (best := gains.best(least)) is None:
+        if (best := gains.best(least, ALMOST)) is None:
             break
         pair = best
         spelling = table[pair[0]] + table[pair[1]]
