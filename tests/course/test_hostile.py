@@ -8,6 +8,8 @@ wherever the process can be started again without what ended it.
 import contextlib
 import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -202,6 +204,41 @@ def test_an_honest_submission_gets_all_points(tmp_path):
     for confined in modes_here(BOTH):
         marks = grade_one(tmp_path, tiny.submission_notebook(), confined)
         assert [mark.points for mark in marks.values()] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("attack", "check"),
+    [
+        pytest.param(
+            "import numpy.testing as t\nt.assert_allclose = lambda *a, **k: None",
+            "import numpy as np\nnp.testing.assert_allclose(double(3), 6)",
+            id="numpy.testing",
+        ),
+        pytest.param(
+            "import torch.testing as t\nt.assert_close = lambda *a, **k: None",
+            "import torch\n"
+            "torch.testing.assert_close(torch.tensor(double(3)), torch.tensor(6))",
+            id="torch.testing",
+        ),
+        pytest.param(
+            "import builtins\nbuiltins.all = lambda *a: True",
+            "assert all(double(x) == 2 * x for x in range(1, 4)), 'wrong'",
+            id="builtins",
+        ),
+    ],
+)
+def test_a_patch_that_works_in_one_process_gains_nothing(tmp_path, attack, check):
+    together = "\n".join([attack, WRONG, check])
+    assert subprocess.run([sys.executable, "-c", together]).returncode == 0
+    notebook = tiny.solution_notebook()
+    edited(notebook, "double_check", check)
+    solution = tiny.write(notebook, tmp_path / "solution.ipynb")
+    cheat = tiny.submission_notebook(double=WRONG, first=attack)
+    submission = tiny.write(cheat, tmp_path / "handed in.ipynb")
+    for confined in modes_here(BOTH):
+        first, second = grade.grade(solution, submission, seconds=30, confined=confined)
+        assert (first.points, second.points) == (0, 3), first
+        assert "stopped" not in first.message
 
 
 def test_writing_outside_changes_no_file(tmp_path):
