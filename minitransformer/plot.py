@@ -15,7 +15,7 @@ from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch
+from matplotlib.patches import Arc, FancyBboxPatch
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import ArrayLike
 
@@ -168,6 +168,75 @@ def token_strip(
     ax.set_xticks([])
     ax.spines[:].set_visible(False)
     ax.set_title(title)
+
+
+def lattice(
+    chunk: str,
+    pieces: Mapping[tuple[int, int], str],
+    *,
+    best: Iterable[tuple[int, int]] = (),
+    title: str = "",
+    ax: Axes | None = None,
+) -> None:
+    """Draw all ways to cut a chunk: an arc for each piece, over the letters it spells.
+
+    Args:
+        chunk: one sign a letter; between them lie the places 0 to ``len(chunk)``.
+        pieces: (start, end) -> what is written on top of the arc.
+        best: the arcs of one way to cut, drawn strongly.
+        title: what the lattice shows.
+        ax: axes to draw on; new ones by default.
+    """
+    ax = _axes(ax)
+    chosen = set(best)
+    for start, end in sorted(pieces, key=chosen.__contains__):
+        strong = (start, end) in chosen
+        center, height = (start + end) / 2, 0.75 * (end - start) ** 0.8
+        look: dict[str, Any] = {"color": COLORS[1] if strong else FAINT}
+        look |= {"theta2": 180, "linewidth": 3 if strong else 1}
+        ax.add_patch(Arc((center, 0), end - start, 2 * height, **look))
+        look = {"color": COLORS[1] if strong else INK, "fontsize": 9, "ha": "center"}
+        look["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+        look["fontweight"] = "bold" if strong else "normal"
+        ax.text(center, height, pieces[start, end], va="center", **look)
+    ax.plot(range(len(chunk) + 1), [0] * (len(chunk) + 1), "o", color=INK)
+    for i, letter in enumerate(chunk):
+        ax.annotate(visible(letter), (i + 0.5, -0.35), ha="center", va="center")
+    longest = max((end - start for start, end in pieces), default=1)
+    ax.set(xlim=(-0.2, len(chunk) + 0.2), ylim=(-0.65, 0.75 * longest**0.8 + 0.35))
+    ax.set_axis_off()
+    ax.set_title(title)
+
+
+def points(
+    groups: Mapping[str, tuple[ArrayLike, ArrayLike]],
+    *,
+    names: Mapping[str, tuple[float, float]] | None = None,
+    xlabel: str = "",
+    ylabel: str = "",
+    title: str = "",
+    ax: Axes | None = None,
+) -> None:
+    """Draw groups of points in the plane, some of them named.
+
+    Args:
+        groups: label -> (x, y), each ``[points]``; the first group is the faint one.
+        names: text -> the point (x, y) that it is written beside.
+        xlabel: what x is, with its unit.
+        ylabel: what y is, with its unit.
+        title: what the figure shows.
+        ax: axes to draw on; new ones by default.
+    """
+    ax = _axes(ax, 4.2)
+    for i, (label, (x, y)) in enumerate(groups.items()):
+        look: dict[str, Any] = {"color": COLORS[i % 6] if i else FAINT}
+        ax.plot(x, y, MARKERS[i % 6], markersize=7 if i else 3, label=label, **look)
+    for text, place in (names or {}).items():
+        ax.annotate(visible(text), place, (5, 4), textcoords="offset points")
+    ax.grid(True)
+    if len(groups) > 1:
+        ax.legend()
+    _label(ax, xlabel, ylabel, title)
 
 
 def heatmap(

@@ -120,6 +120,26 @@ def test_a_logarithmic_axis_has_ticks_at_the_points(ax):
     assert [t.get_text() for t in ax.get_xticklabels()] == ["256", "1,024"]
 
 
+def test_a_lattice_has_an_arc_a_piece_and_the_best_way_on_top(ax):
+    plot.lattice("abc", {(0, 2): "ab", (1, 2): "b", (2, 3): "c"}, best=[(0, 2)], ax=ax)
+    assert texts(ax) == ["b", "c", "ab", "a", "b", "c"]
+    assert [arc.width for arc in ax.patches] == [1, 1, 2]
+    assert [arc.get_linewidth() for arc in ax.patches] == [1, 1, 3]
+
+
+def test_an_empty_lattice_is_drawn(ax):
+    plot.lattice("", {}, ax=ax)
+    assert not ax.patches
+
+
+def test_points_come_in_groups_and_some_have_names(ax):
+    groups = {"all": ([1, 2], [3, 4]), "chosen": ([1], [3])}
+    plot.points(groups, names={"a b": (1, 3)}, ax=ax)
+    assert [len(line.get_xdata()) for line in ax.lines] == [2, 1]
+    assert texts(ax) == ["a·b"]
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["all", "chosen"]
+
+
 def test_a_ragged_curve_is_refused(ax):
     with pytest.raises(ValueError, match=r"line 'a' has shape \(3,\), x has \(2,\)"):
         plot.curves([1, 2], {"a": [1, 2, 3]}, ax=ax)
@@ -154,6 +174,8 @@ def test_drawing_returns_nothing_so_that_a_cell_shows_the_figure_alone():
     assert plot.curves([1], {"a": [1]}) is None
     assert plot.heatmap([[1]]) is None
     assert plot.token_strip({"a": ["b"]}) is None
+    assert plot.lattice("a", {(0, 1): "a"}) is None
+    assert plot.points({"a": ([1], [1])}) is None
 
 
 @pytest.mark.parametrize(
