@@ -141,17 +141,14 @@ def token_strip(
                 f"the strip has {len(pieces)} pieces"
             )
         edges = np.concatenate([[0.0], np.cumsum(np.asarray(sizes, dtype=float))])
-        for i, (piece, left, size) in enumerate(
-            zip(pieces, edges, sizes, strict=False)
-        ):
+        boxes = zip(pieces, edges, sizes, strict=False)
+        for i, (piece, left, size) in enumerate(boxes):
             color = COLORS[i % len(COLORS)]
-            style = "round,pad=0,rounding_size=0.12"
             box = FancyBboxPatch(
                 (left + 0.04, -line - 0.36),
                 size - 0.08,
                 0.72,
-                boxstyle=style,
-                mutation_aspect=1,
+                boxstyle="round,pad=0,rounding_size=0.12",
                 facecolor=_tint(color, 0.25),
                 edgecolor=color,
                 linewidth=0.8,
