@@ -389,7 +389,7 @@ def bars(
     ax = _axes(ax, 0.8 + 0.36 * len(values))
     marked = set(highlight)
     colors = [COLORS[label in marked] for label in values]
-    names = [visible(label) for label in values]
+    names = [visible(x) if x != x.strip() else x for x in values]  # tokens, or words
     drawn = ax.barh(range(len(values)), list(values.values()), color=colors, height=0.7)
     ax.bar_label(drawn, [f"{value:{fmt}}" for value in values.values()], padding=4)
     ax.set_yticks(range(len(values)), names)
