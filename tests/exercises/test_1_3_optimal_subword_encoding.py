@@ -253,9 +253,7 @@ def k_step_segment(word, log_probs, k):
     WrongAnswer(
         exercise="k_step_segment",
         slip="takes the worst way",
-        source=changed("k_step_segment", "value > longer", "value < longer").replace(
-            "max(found)", "max(found)"
-        ),
+        source=changed("k_step_segment", "value > longer", "value < longer"),
         message="Which two tokens are better?",
     ),
     WrongAnswer(
