@@ -114,6 +114,13 @@ def test_nothing_else_lies_at_the_top():
     assert {line.partition("/")[0] for line in listing.splitlines()} <= TOP_LEVEL
 
 
+def test_no_folder_of_tests_is_left_out(pytestconfig):
+    left_out = set(pytestconfig.getini("norecursedirs"))
+    folders = {path.parent.name for path in (ROOT / "tests").rglob("test_*.py")}
+    assert "exercises" in folders
+    assert not folders & left_out
+
+
 @pytest.mark.parametrize("path", lessons(), ids=lambda path: path.stem)
 def test_a_lesson_its_exercises_and_its_module_go_together(path):
     name = path.stem

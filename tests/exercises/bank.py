@@ -54,29 +54,39 @@ def changed(name: str, exercise: str, old: str, new: str) -> str:
     return source.replace(old, new)
 
 
-def assert_stub_scores_zero(name: str) -> None:
-    for mark in marks_of(name, exercise_of(name)).values():
-        assert mark.points == 0, mark
-        assert "your turn" in mark.message, mark
+class ExerciseSet:
+    """The three tests of a set; its test module derives from this class.
 
+    ``name`` is the id of the set, ``wrong_answers`` its bank.
+    """
 
-def assert_solution_scores_all(name: str) -> None:
-    marks = marks_of(name, solution_of(name))
-    assert marks
-    for mark in marks.values():
-        assert mark.points == mark.possible > 0, mark
+    name: str
+    wrong_answers: tuple[WrongAnswer, ...]
 
+    def pytest_generate_tests(self, metafunc):
+        if "wrong" in metafunc.fixturenames:
+            metafunc.parametrize("wrong", self.wrong_answers, ids=str)
 
-def assert_caught(name: str, wrong: WrongAnswer, folder: Path) -> None:
-    """Only the one exercise loses its points, and the message is the one meant."""
-    notebook = copy.deepcopy(grade.read(solution_of(name)))
-    (cell,) = [c for c in notebook.cells if grade.grade_id(c) == wrong.exercise]
-    cell.source = wrong.source
-    path = folder / f"{name}.ipynb"
-    nbformat.write(notebook, path)
-    marks = marks_of(name, path)
-    caught = marks.pop(f"{wrong.exercise}_check")
-    assert caught.points == 0
-    assert wrong.message in caught.message, caught.message
-    for mark in marks.values():
-        assert mark.points == mark.possible, mark
+    def test_a_typical_slip_fails_with_its_message(self, wrong, tmp_path):
+        notebook = copy.deepcopy(grade.read(solution_of(self.name)))
+        (cell,) = [c for c in notebook.cells if grade.grade_id(c) == wrong.exercise]
+        cell.source = wrong.source
+        path = tmp_path / f"{self.name}.ipynb"
+        nbformat.write(notebook, path)
+        marks = marks_of(self.name, path)
+        caught = marks.pop(f"{wrong.exercise}_check")
+        assert caught.points == 0
+        assert wrong.message in caught.message, caught.message
+        for mark in marks.values():  # only the one exercise loses its points
+            assert mark.points == mark.possible, mark
+
+    def test_the_untouched_stub_scores_zero(self):
+        for mark in marks_of(self.name, exercise_of(self.name)).values():
+            assert mark.points == 0, mark
+            assert "your turn" in mark.message, mark
+
+    def test_the_solution_scores_all(self):
+        marks = marks_of(self.name, solution_of(self.name))
+        assert marks
+        for mark in marks.values():
+            assert mark.points == mark.possible > 0, mark

@@ -1,16 +1,12 @@
 """Typical wrong answers to the exercises of lesson 0, each with its message."""
 
-import pytest
+from functools import partial
 
 from . import bank
 from .bank import WrongAnswer
 
 NAME = "0_start_here"
-
-
-def changed(exercise, old, new):
-    return bank.changed(NAME, exercise, old, new)
-
+changed = partial(bank.changed, NAME)
 
 WRONG_ANSWERS = (
     WrongAnswer(
@@ -173,14 +169,6 @@ def masked_average(weights, values, mask):
 )
 
 
-@pytest.mark.parametrize("wrong", WRONG_ANSWERS, ids=str)
-def test_a_typical_slip_fails_with_its_message(wrong, tmp_path):
-    bank.assert_caught(NAME, wrong, tmp_path)
-
-
-def test_the_untouched_stub_scores_zero():
-    bank.assert_stub_scores_zero(NAME)
-
-
-def test_the_solution_scores_all():
-    bank.assert_solution_scores_all(NAME)
+class TestTheExercises(bank.ExerciseSet):
+    name = NAME
+    wrong_answers = WRONG_ANSWERS

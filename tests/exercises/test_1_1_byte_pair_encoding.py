@@ -1,6 +1,7 @@
 """Typical wrong answers to the exercises of lesson 1.1, each with its message."""
 
 import re
+from functools import partial
 
 import pytest
 
@@ -10,11 +11,7 @@ from . import bank
 from .bank import WrongAnswer
 
 NAME = "1_1_byte_pair_encoding"
-
-
-def changed(exercise, old, new):
-    return bank.changed(NAME, exercise, old, new)
-
+changed = partial(bank.changed, NAME)
 
 WRONG_ANSWERS = (
     WrongAnswer(
@@ -361,17 +358,9 @@ def offsets(tokens):
 )
 
 
-@pytest.mark.parametrize("wrong", WRONG_ANSWERS, ids=str)
-def test_a_typical_slip_fails_with_its_message(wrong, tmp_path):
-    bank.assert_caught(NAME, wrong, tmp_path)
-
-
-def test_the_untouched_stub_scores_zero():
-    bank.assert_stub_scores_zero(NAME)
-
-
-def test_the_solution_scores_all():
-    bank.assert_solution_scores_all(NAME)
+class TestTheExercises(bank.ExerciseSet):
+    name = NAME
+    wrong_answers = WRONG_ANSWERS
 
 
 def merge_in_place(ids, pair, new_id):

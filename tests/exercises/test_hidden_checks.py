@@ -42,12 +42,20 @@ def test_knowing_the_visible_checks_by_heart_is_not_enough(name, exercise):
     names, learned = names_of(name), {}
     solution = names[exercise]
 
-    def learn(*args):
-        learned[repr(args)] = solution(*args)
-        return learned[repr(args)]
+    def learn(*args, **named):
+        try:
+            answer = solution(*args, **named)
+        except ValueError as error:
+            learned[repr((args, named))] = error
+            raise
+        learned[repr((args, named))] = answer
+        return answer
 
-    def recite(*args):
-        return copy.deepcopy(learned.get(repr(args)))
+    def recite(*args, **named):
+        answer = copy.deepcopy(learned.get(repr((args, named))))
+        if isinstance(answer, ValueError):
+            raise answer
+        return answer
 
     exec(visible, names | {exercise: learn})
     assert learned

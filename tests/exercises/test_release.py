@@ -55,7 +55,9 @@ def test_the_metadata_describe_the_exercises(name):
 def test_a_set_is_chosen_by_its_beginning():
     assert release.chosen_set("1_1") == "1_1_byte_pair_encoding"
     for unknown in ("9", "1_1_by"):
-        with pytest.raises(ValueError, match=f"no single exercise set begins '{unknown}'"):
+        with pytest.raises(
+            ValueError, match=f"no single exercise set begins '{unknown}'"
+        ):
             release.chosen_set(unknown)
 
 
