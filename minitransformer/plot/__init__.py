@@ -1,0 +1,46 @@
+"""One visual style for every figure of the course.
+
+Each function draws one kind of figure on the axes it is given, or on new ones, and
+returns nothing, so a notebook cell that ends with it shows the figure alone.
+"""
+
+import matplotlib.pyplot as plt
+
+from minitransformer.plot.charts import bars, curves, points
+from minitransformer.plot.maps import heatmap
+from minitransformer.plot.style import (
+    COLORS,
+    DASHES,
+    DIVERGING,
+    FAINT,
+    INK,
+    MARKERS,
+    SEQUENTIAL,
+    STYLE,
+    WIDTH,
+    grid,
+    visible,
+)
+from minitransformer.plot.text import lattice, token_strip
+
+__all__ = [
+    "COLORS",
+    "DASHES",
+    "DIVERGING",
+    "FAINT",
+    "INK",
+    "MARKERS",
+    "SEQUENTIAL",
+    "STYLE",
+    "WIDTH",
+    "bars",
+    "curves",
+    "grid",
+    "heatmap",
+    "lattice",
+    "points",
+    "token_strip",
+    "visible",
+]
+
+plt.style.use(STYLE)
