@@ -1,0 +1,1 @@
+"""What attention is: other sciences that arrived at the same formula."""

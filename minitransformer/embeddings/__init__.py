@@ -1,0 +1,1 @@
+"""Ids to vectors: word2vec, and the optimizer that tunes it."""

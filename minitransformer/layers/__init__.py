@@ -1,0 +1,1 @@
+"""Modules that own weights, around functions that do not."""
