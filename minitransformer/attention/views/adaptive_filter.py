@@ -36,6 +36,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from minitransformer.attention.core import check_shapes
 from minitransformer.attention.views.linear_sde import (
     Dynamics,
     numbers_of,
@@ -91,16 +92,16 @@ def naive_adaptive_filter(
 
     Shapes, defaults and errors are those of :func:`adaptive_filter`.
     """
-    _check(query, key, value, dynamics)
+    _check(query, key, value, dynamics, q_pos, kv_pos)
     queries, keys, values = (
         np.ascontiguousarray(x, dtype=np.float64).view(np.complex128)
         for x in (query, key, value)
     )
     (batch, heads, length, _), size = queries.shape, keys.shape[2]
-    q_time = np.arange(size - length, size) if q_pos is None else np.asarray(q_pos)
-    k_time = np.arange(size) if kv_pos is None else np.asarray(kv_pos)
-    q_time = np.broadcast_to(q_time, (batch, length))
-    k_time = np.broadcast_to(k_time, (batch, size))
+    if q_pos is None or kv_pos is None:
+        q_pos, kv_pos = np.arange(size - length, size), np.arange(size)
+    q_time = np.broadcast_to(q_pos, (batch, length))
+    k_time = np.broadcast_to(kv_pos, (batch, size))
     rows = {}
     for field in fields(dynamics):
         numbers = np.atleast_1d(numbers_of(getattr(dynamics, field.name)))
@@ -157,7 +158,7 @@ def adaptive_filter(
     Raises:
         ValueError: shapes do not fit each other, or the dynamics.
     """
-    _check(query, key, value, dynamics)
+    _check(query, key, value, dynamics, q_pos, kv_pos)
     (q, k, v), lag, seen, back = _aligned(query, key, value, dynamics, q_pos, kv_pos)
     lag, seen = lag[..., None], seen[..., None]
     mu, *noise = (_field(x, q, 2) for x in _noise(dynamics))
@@ -168,7 +169,7 @@ def adaptive_filter(
     surprise = (residual.square().sum(-1) / variance).mean(-1, keepdim=True)
     weights = _normalize(weight(surprise, variance, lag), seen, -2)
     out = (weights * decay).unsqueeze(-1) * v[..., None, :, :, :]
-    return back(out.sum(-3).flatten(-2)).to(query.dtype)
+    return back(out.sum(-3).flatten(-2)).to(value.dtype)
 
 
 def isotropic_adaptive_filter(
@@ -193,12 +194,11 @@ def isotropic_adaptive_filter(
         before they are normalized, ``[B, H, L]``: for :func:`precision` that sum is the
         precision that independent measurements would have together.
     """
-    _check(query, key, value, dynamics)
-    for name, x in zip(
-        ("mu", "sigma2", "eta2", "gamma2"), _noise(dynamics), strict=True
-    ):
-        if np.ndim(x) and x.shape[-1] != 1:
-            raise ValueError(f"{name} has shape {tuple(x.shape)}, needs (heads, 1)")
+    _check(query, key, value, dynamics, q_pos, kv_pos)
+    for name in ("mu", "sigma2", "eta2", "gamma2"):
+        shape = numbers_of(getattr(dynamics, name)).shape
+        if shape and shape[-1] != 1:
+            raise ValueError(f"{name} has shape {shape}, needs (heads, 1)")
     (q, k, v), lag, seen, back = _aligned(query, key, value, dynamics, q_pos, kv_pos)
     mu, *noise = (_field(x, q, 1) for x in _noise(dynamics))
     decay = torch.exp(mu * lag)
@@ -207,34 +207,24 @@ def isotropic_adaptive_filter(
     residual = lengths[0] + decay.square() * lengths[1] - 2 * decay * (q @ k.mT)
     surprise = residual.clamp_min(0) / (variance * (query.shape[-1] / 2))
     log_weights = weight(surprise, variance, lag)
-    out = back((_normalize(log_weights, seen, -1) * decay) @ v).to(query.dtype)
+    out = back((_normalize(log_weights, seen, -1) * decay) @ v).to(value.dtype)
     if not return_lse:
         return out
     lse = log_weights.masked_fill(~seen, torch.finfo(q.dtype).min).logsumexp(-1)
     lse = torch.where(seen.any(-1), lse, -torch.inf)
-    return out, lse.expand(out.shape[:-1]).float()
+    return out, lse.expand(out.shape[:-1])
 
 
 def _noise(dynamics: Dynamics) -> tuple[Any, Any, Any, Any]:
     return dynamics.mu, dynamics.sigma2, dynamics.eta2, dynamics.gamma2
 
 
-def _check(query: Any, key: Any, value: Any, dynamics: Dynamics) -> None:
+def _check(query: Any, key: Any, value: Any, dynamics: Dynamics, *pos: Any) -> None:
     """Raise ValueError, naming what does not fit."""
-    for name, x in (("query", query), ("key", key), ("value", value)):
-        if x.ndim != 4:
-            raise ValueError(f"{name} has {x.ndim} axes, needs 4: [B, H, L, E]")
+    check_shapes(query, key, value, *pos)
+    for name, x in (("query", query), ("value", value)):
         if x.shape[-1] % 2:
             raise ValueError(f"{name} has head_dim {x.shape[-1]}, needs an even one")
-    (batch, heads, _, dim), groups = query.shape, key.shape[1]
-    if key.shape[-1] != dim:
-        raise ValueError(f"key has head_dim {key.shape[-1]}, query has {dim}")
-    if key.shape[0] != batch:
-        raise ValueError(f"key has batch {key.shape[0]}, query has {batch}")
-    if key.shape[:3] != value.shape[:3]:
-        raise ValueError(f"value is {tuple(value.shape)}, key is {tuple(key.shape)}")
-    if groups == 0 or heads % groups:
-        raise ValueError(f"key has {groups} heads, query has {heads}")
     for field in fields(dynamics):
         shape = tuple(np.shape(numbers_of(getattr(dynamics, field.name))))
         for name, x in (("query", query), ("value", value)):
@@ -242,7 +232,7 @@ def _check(query: Any, key: Any, value: Any, dynamics: Dynamics) -> None:
                 raise ValueError(
                     f"{field.name} has {shape[-1]} modes, {name} has {x.shape[-1] // 2}"
                 )
-        if len(shape) > 2 or (len(shape) == 2 and shape[0] not in (1, heads)):
+        if len(shape) > 2 or (len(shape) == 2 and shape[0] != query.shape[1]):
             raise ValueError(f"{field.name} has shape {shape}, needs (heads, modes)")
 
 
@@ -260,26 +250,21 @@ def _aligned(
         query, key and value ``[B, H, L or S, E]``; the ages and whether they are seen,
         ``[B or 1, 1, L, S]``; and the function that turns an output to its time.
     """
-    times = []
     size, length = key.shape[2], query.shape[2]
-    for name, pos, first, last in (
-        ("q_pos", q_pos, size - length, size),
-        ("kv_pos", kv_pos, 0, size),
-    ):
-        time = torch.arange(first, last) if pos is None else torch.as_tensor(pos)
-        if time.shape not in ((last - first,), (len(query), last - first)):
-            wanted = f"({last - first},) or ({len(query)}, {last - first})"
-            raise ValueError(f"{name} has shape {tuple(time.shape)}, needs {wanted}")
-        times.append(torch.atleast_2d(time.to(query.device, torch.float64)))
-    lag = times[0][:, None, :, None] - times[1][:, None, None, :]
-    seen = (lag >= 0) & (times[1] >= 0)[:, None, None, :]
+    if q_pos is None or kv_pos is None:
+        q_pos, kv_pos = torch.arange(size - length, size), torch.arange(size)
+    q_time, k_time = (
+        torch.atleast_2d(pos.to(query.device, torch.float64)) for pos in (q_pos, kv_pos)
+    )
+    lag = q_time[:, None, :, None] - k_time[:, None, None, :]
+    seen = (lag >= 0) & (k_time >= 0)[:, None, None, :]
     dtype = torch.promote_types(query.dtype, torch.float32)
     tokens = []
-    for x, time in ((query, times[0]), (key, times[1]), (value, times[1])):
+    for x, time in ((query, q_time), (key, k_time), (value, k_time)):
         x = x.to(dtype).repeat_interleave(query.shape[1] // x.shape[1], dim=1)
         tokens.append(_turn(x, dynamics.omega, -time))
     lag = torch.where(seen, lag, 0).to(dtype)
-    return tokens, lag, seen, lambda out: _turn(out, dynamics.omega, times[0])
+    return tokens, lag, seen, lambda out: _turn(out, dynamics.omega, q_time)
 
 
 def _turn(x: Tensor, omega: Any, time: Tensor) -> Tensor:

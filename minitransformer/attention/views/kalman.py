@@ -3,8 +3,8 @@ r"""The Kalman filter and its weights: the best that attention to the past can d
 The model is that of :mod:`minitransformer.attention.views.linear_sde`: modes
 :math:`dx = \lambda x\,dt + \sigma\,dw` seen as :math:`z_j = x(t_j) + \eta\,v_j`. All
 predictions that one query gets, :math:`e^{\lambda D_j} z_j`, are unbiased, but they
-share noise: what shook the state after the later of two measurements shook both predictions.
-Their errors have the covariance
+share noise: what shook the state after the later of two measurements shook both. Their
+errors have the covariance
 
 .. math:: C_{jl} = \sigma^2\,\frac{e^{2\mu \min(D_j, D_l)} - 1}{2\mu}
     + \delta_{jl}\,\eta^2 e^{2\mu D_j},
@@ -24,9 +24,10 @@ from typing import Any
 
 import numpy as np
 
-from minitransformer.attention.views.adaptive_filter import (
+from minitransformer.attention.views.linear_sde import (
     Dynamics,
     propagated_variance,
+    steps_of,
 )
 
 
@@ -90,6 +91,10 @@ def optimal_weights(lags: Any, mu: float, sigma2: float, eta2: float) -> np.ndar
     """Return the weights ``[S]`` that make the error of the mean prediction least.
 
     Arguments as in :func:`prediction_covariance`.
+
+    Raises:
+        numpy.linalg.LinAlgError: a measurement is so old that its noise has decayed
+            below rounding; its prediction says nothing, leave it out.
     """
     covariance = prediction_covariance(lags, mu, sigma2, eta2)
     weights = np.linalg.solve(covariance, np.ones(len(covariance)))

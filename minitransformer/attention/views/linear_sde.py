@@ -83,7 +83,7 @@ def space_of(x: Any) -> Any:
 def _growth(x: Any) -> Any:
     """Return (exp(x) - 1) / x, smooth through 1 at 0."""
     xp = space_of(x)
-    x = xp.asarray(x)
+    x = x if isinstance(x, Tensor) else np.asarray(x)
     small = xp.abs(x) < SMALL
     terms = [1 / math.factorial(n) for n in range(1, 8)]
     series = terms[-1] * x
