@@ -203,9 +203,12 @@ def isotropic_adaptive_filter(
     mu, *noise = (_field(x, q, 1) for x in _noise(dynamics))
     decay = torch.exp(mu * lag)
     variance = propagated_variance(lag, mu, *noise).clamp_min(torch.finfo(q.dtype).tiny)
-    lengths = q.square().sum(-1)[..., :, None], k.square().sum(-1)[..., None, :]
-    residual = lengths[0] + decay.square() * lengths[1] - 2 * decay * (q @ k.mT)
-    surprise = residual.clamp_min(0) / (variance * (query.shape[-1] / 2))
+    # |q - decay k|^2 = |q|^2 + decay (decay |k|^2 - 2 q.k), two passes over L x S
+    of_q, of_k = (x.square().sum(-1, keepdim=True) for x in (q, k))
+    residual = torch.addcmul(
+        of_q, decay, torch.addcmul((-2 * q) @ k.mT, decay, of_k.mT)
+    )
+    surprise = (residual * (2 / (query.shape[-1] * variance))).clamp_min(0)
     log_weights = weight(surprise, variance, lag)
     out = back((_normalize(log_weights, seen, -1) * decay) @ v).to(value.dtype)
     if not return_lse:

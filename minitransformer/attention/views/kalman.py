@@ -32,7 +32,12 @@ from minitransformer.attention.views.linear_sde import (
 
 
 def kalman_filter(
-    measurements: np.ndarray, times: Any, dynamics: Dynamics, *, nu: float | None = None
+    measurements: np.ndarray,
+    times: Any,
+    dynamics: Dynamics,
+    *,
+    prior: float | None = None,
+    nu: float | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Estimate each state from the measurements up to its time, step by step.
 
@@ -40,8 +45,10 @@ def kalman_filter(
         measurements: complex, ``[T, ...]``; fields of ``dynamics`` broadcast to it.
         times: ``[T]``, rising.
         dynamics: ``gamma2`` is not used.
-        nu: none, or how many times its expected square a surprise has to be for a
-            measurement to count half; the robust weight of Student's t.
+        prior: variance of the state around 0 at the first time; without it nothing is
+            known before the first measurement.
+        nu: makes the filter robust: each measurement counts as if its variance were
+            1 + s / nu times as large, where s is its surprise.
 
     Returns:
         Estimates ``[T, ...]``, and the variance that the filter gives them.
@@ -54,18 +61,19 @@ def kalman_filter(
         raise ValueError(
             f"times has {len(times)} entries, measurements {len(measurements)}"
         )
-    mean = np.asarray(measurements[0])
-    variance = np.broadcast_to(np.asarray(dynamics.eta2, dtype=float), mean.shape)
-    means, variances = [mean], [variance]
-    for step, measured in zip(steps, measurements[1:], strict=True):
+    first = np.asarray(measurements[0])
+    unknown = np.inf if prior is None else prior
+    mean, variance = np.zeros_like(first), np.broadcast_to(unknown, first.shape)
+    means, variances = [], []
+    for step, measured in zip((0.0, *steps), measurements, strict=True):
         mean = np.exp((dynamics.mu + 1j * dynamics.omega) * step) * mean
         variance = propagated_variance(step, dynamics.mu, dynamics.sigma2, variance)
         surprise = measured - mean
         noise = dynamics.eta2
         if nu is not None:
             noise = noise * (1 + np.abs(surprise) ** 2 / (variance + noise) / nu)
-        gain = variance / (variance + noise)
-        mean, variance = mean + gain * surprise, (1 - gain) * variance
+        gain = 1 / (1 + noise / variance)
+        mean, variance = mean + gain * surprise, gain * noise
         means.append(mean)
         variances.append(variance)
     return np.stack(means), np.stack(variances)

@@ -116,6 +116,22 @@ def test_one_measurement_is_its_own_estimate():
     assert variances == pytest.approx([0.7])
 
 
+def test_a_prior_counts_as_one_more_measurement_of_zero():
+    means, variances = kalman_filter(np.array([2.0]), [0], Dynamics(), prior=1.0)
+    assert means == pytest.approx([1])
+    assert variances == pytest.approx([0.5])
+    vague, _ = kalman_filter(np.array([2.0]), [0], Dynamics(), prior=1e12)
+    assert vague == pytest.approx([2])
+
+
+def test_with_a_prior_the_robust_filter_sees_through_a_wild_start():
+    wild = np.array([1e3, *[0.0] * 5])
+    times = np.arange(6)
+    for prior, wanted in ((None, 1e3), (1.0, 0.0)):
+        means, _ = kalman_filter(wild, times, Dynamics(), prior=prior, nu=1.0)
+        assert means[0] == pytest.approx(wanted, abs=0.01)
+
+
 def test_modes_may_differ():
     both = Dynamics(omega=np.array([0.1, 2.0]), mu=np.array([-0.3, 0.0]), sigma2=0.5)
     times, _, measured = run(both, shape=(3, 2))
