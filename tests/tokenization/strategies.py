@@ -1,4 +1,4 @@
-"""Text that breaks tokenizers, shared by the tests of this folder."""
+"""Text that breaks tokenizers, and what holds for all, for the tests of this folder."""
 
 import unicodedata
 
@@ -29,6 +29,12 @@ any_text = st.one_of(
 
 def _is_assigned(char: str) -> bool:
     return unicodedata.category(char) not in ("Cn", "Cs")
+
+
+def cover(offsets: list[tuple[int, int]], text: str) -> bool:
+    """Tell whether offsets go from left to right and leave no character out."""
+    covered = {place for start, end in offsets for place in range(start, end)}
+    return offsets == sorted(offsets) and covered == set(range(len(text)))
 
 
 assigned_text = any_text.map(lambda text: "".join(filter(_is_assigned, text)))
