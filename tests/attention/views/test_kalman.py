@@ -103,6 +103,13 @@ def test_a_tiny_outlier_weight_leaves_the_estimate_where_it_was():
     assert plain[1] == pytest.approx(5e5)
 
 
+def test_a_robust_step_by_hand():
+    # variance 1, surprise 3^2 / (1 + 1), so the noise counts as 1 + 9/2 = 11/2
+    means, variances = kalman_filter(np.array([0.0, 3.0]), [0, 1], Dynamics(), nu=1.0)
+    assert means[1] == pytest.approx(3 * 2 / 13)
+    assert variances[1] == pytest.approx(11 / 13)
+
+
 def test_a_robust_filter_with_a_huge_nu_is_the_plain_one():
     times, _, measured = run()
     plain = kalman_filter(measured, times, OSCILLATOR)
