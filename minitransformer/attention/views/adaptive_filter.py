@@ -75,7 +75,7 @@ def gaussian(surprise: Any, variance: Any, lag: Any, nu: float = 1.0) -> Any:
 
 def forgetting(surprise: Any, variance: Any, lag: Any, rate: float = 1.0) -> Any:
     """Return the log weight of steady forgetting, -rate * lag: a linear bias."""
-    return -rate * lag + 0 * variance
+    return -rate * lag
 
 
 def naive_adaptive_filter(
@@ -119,7 +119,8 @@ def naive_adaptive_filter(
             variance = propagated_variance(lag, mu, *noise)
             residual = queries[b, h, i] - carry * keys[b, group, j]
             surprise = np.mean(np.abs(residual) ** 2 / variance)
-            log_weights.append(weight(surprise, variance, lag))
+            log_weight = weight(surprise, variance, lag)
+            log_weights.append(np.broadcast_to(log_weight, variance.shape))
             predictions.append(carry * values[b, group, j])
         if predictions:
             weights = np.exp(log_weights - np.max(log_weights, axis=0))
