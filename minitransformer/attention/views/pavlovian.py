@@ -16,11 +16,11 @@ Rescorla and Wagner: what is learned is the surprise. Hence it blocks a second c
 tells nothing new, which Hebb's rule cannot. How much each holds is in
 :mod:`minitransformer.attention.views.pavlovian_capacity`.
 
-Source: Mu Qiao, arXiv:2508.08289, read through its abstracts; the third version, renamed
-"Attention as Conditioning", names the correspondence of the delta rule too. The delta
-rule in attention: Schlag et al., arXiv:2102.11174; its chunked form: Yang et al.,
-arXiv:2406.06484. The code is worked out from the equations above. The gates are
-numbers that the caller gives; where they come from a projection, a layer learns them.
+Source: Mu Qiao, arXiv:2508.08289, read through its abstracts; the third version,
+renamed "Attention as Conditioning", has the delta rule as well. The delta rule in
+attention: Schlag et al., arXiv:2102.11174; its chunked form: Yang et al.,
+arXiv:2406.06484. The code is worked out from the equations above. Gates are numbers
+that the caller gives; in a model a layer computes them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -209,9 +209,11 @@ def _check(
     query: tuple[int, ...], key: tuple[int, ...], value: tuple[int, ...]
 ) -> tuple[int, ...]:
     """Return the shape of the memory, or say what does not fit."""
-    for name, shape in (("query", query), ("key", key), ("value", value)):
+    named = {"query": query, "key": key, "value": value}
+    for name, shape in named.items():
         if len(shape) != 4:
             raise ValueError(f"{name} has shape {shape}, needs (B, H, L, head_dim)")
+    for name, shape in named.items():
         if shape[:3] != key[:3]:
             raise ValueError(f"{name} has (B, H, L) {shape[:3]}, key has {key[:3]}")
     if key[3] != query[3]:
@@ -224,7 +226,7 @@ def _arrays(
 ) -> tuple[Array, Array, Array, Array, Array]:
     q, k, v = (np.asarray(each, dtype=float) for each in (query, key, value))
     shape = _check(q.shape, k.shape, v.shape)
-    memory = np.zeros(shape) if state is None else np.array(state, dtype=float)
+    memory = np.zeros(shape) if state is None else np.asarray(state, dtype=float).copy()
     if memory.shape != shape:
         raise ValueError(f"state has shape {memory.shape}, needs {shape}")
     return q, k, v, memory, np.zeros(v.shape)

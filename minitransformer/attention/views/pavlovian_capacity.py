@@ -5,18 +5,19 @@ one matrix and recalls
 
 .. math:: k_j S = v_j + \sum_{i \ne j} (k_j \cdot k_i)\, v_i
 
-for unit keys. *On average*: with keys uniform on the sphere in :math:`d` dimensions and
-unit values, all independent, :math:`(k_j \cdot k_i)^2` is :math:`1/d` in the mean and the
-products are uncorrelated, so the squared error is :math:`(n - 1)/d` exactly and the
-cosine of recalled and stored value is near :math:`1/\sqrt{1 + (n-1)/d}`: room for
-:math:`O(d)` pairs. *At worst* all :math:`n - 1` errors point the same way, and only
-:math:`n < 1 + 1/\mu` pairs are safe, where :math:`\mu` is the largest overlap of two
-keys; :math:`\mu = 1/\sqrt d` makes that :math:`O(\sqrt d)`.
+for unit keys. *On average*: keys are uniform on the sphere in :math:`d` dimensions, so
+:math:`(k_j \cdot k_i)^2` has the mean :math:`1/d` and two such products do not
+correlate. For unit values that do not depend on the keys the squared error is then
+:math:`(n - 1)/d`, exactly, and the cosine of recalled and stored value is near
+:math:`1/\sqrt{1 + (n-1)/d}`: room for :math:`O(d)` pairs. *At worst* all :math:`n - 1`
+errors point the same way, and only :math:`n < 1 + 1/\mu` pairs are safe, where
+:math:`\mu` is the largest overlap of two keys; :math:`\mu = 1/\sqrt d` makes that
+:math:`O(\sqrt d)`.
 
-Source: Mu Qiao, arXiv:2508.08289, from its abstracts: :math:`O(\sqrt{d_k})` in the first
-version, :math:`O(d_k)` in the listed one, and trade-offs of depth, width and redundant
-heads. The exact error, the worst keys and the form of the bound on depth are derived
-here; the paper's own constants and formulas may differ.
+Source: Mu Qiao, arXiv:2508.08289, from its abstracts: :math:`O(\sqrt{d_k})` in the
+first version, :math:`O(d_k)` in a later one, and trade-offs of depth, width and
+redundant heads. The exact error, the worst keys and the form of the bound on depth are
+derived here; the paper's own constants and formulas may differ.
 """
 
 import math
@@ -105,8 +106,10 @@ def heads_needed(depth: int, failure: float, allowed: float) -> int:
     """Return how many heads a layer needs to keep the bound within ``allowed``.
 
     Raises:
-        ValueError: ``failure`` or ``allowed`` is not between 0 and 1.
+        ValueError: ``failure`` or ``allowed`` is not between 0 and 1; no layer.
     """
+    if depth < 1:
+        raise ValueError(f"depth is {depth}, needs 1 or more")
     if not (0 < failure < 1 and 0 < allowed < 1):
         raise ValueError(
             f"failure is {failure}, allowed {allowed}, need numbers between 0 and 1"
