@@ -94,7 +94,7 @@ def hebbian(
         chunk: tokens worked on at once; it changes the speed, not the result.
 
     Returns:
-        out ``[B, H, L, Ev]`` in the dtype of ``query``, and the memory after the last
+        out ``[B, H, L, Ev]`` in the dtype of ``value``, and the memory after the last
         trial, in float32 or better.
 
     Raises:
@@ -112,7 +112,7 @@ def hebbian(
         since = g.cumprod(-1)[..., None]
         outs.append((q @ k.mT * kept) @ v + since * (q @ memory))
         memory = since[..., -1:, :] * memory + (k * kept[..., -1, :, None]).mT @ v
-    return _joined(outs, query, value), memory
+    return _joined(outs, value), memory
 
 
 def delta(
@@ -141,7 +141,7 @@ def delta(
         chunk: tokens worked on at once; it changes the speed, not the result.
 
     Returns:
-        out ``[B, H, L, Ev]`` in the dtype of ``query``, and the memory after the last
+        out ``[B, H, L, Ev]`` in the dtype of ``value``, and the memory after the last
         trial, in float32 or better.
 
     Raises:
@@ -154,7 +154,7 @@ def delta(
         u = surprises(k, v - k @ memory, b)
         outs.append(q @ memory + (q @ k.mT).tril() @ u)
         memory = memory + k.mT @ u
-    return _joined(outs, query, value), memory
+    return _joined(outs, value), memory
 
 
 def surprises(key: Tensor, value: Tensor, rate: Tensor) -> Tensor:
@@ -271,7 +271,7 @@ def _chunks(
         yield q, k, v, gate[:, :, at]
 
 
-def _joined(outs: list[Tensor], query: Tensor, value: Tensor) -> Tensor:
+def _joined(outs: list[Tensor], value: Tensor) -> Tensor:
     if not outs:  # no token, no answer
-        return torch.zeros(value.shape, dtype=query.dtype, device=query.device)
-    return torch.cat(outs, dim=2).to(query.dtype)
+        return torch.zeros_like(value)
+    return torch.cat(outs, dim=2).to(value.dtype)

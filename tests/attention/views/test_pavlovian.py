@@ -4,8 +4,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from minitransformer.attention.core import attention
+from minitransformer.attention.masks import causal
+from minitransformer.attention.normalizers import identity
 from minitransformer.attention.views import pavlovian
 from minitransformer.attention.views.pavlovian import delta, hebbian
+from minitransformer.testing import check_recur
 
 EXACT = 1e-12  # float64 sums of a few dozen numbers of size 1
 RULES = [
@@ -130,11 +134,36 @@ def test_a_number_is_a_gate_for_all(rule, naive, gate):
         )  # 0.3 in float32
 
 
-def test_hebbs_rule_is_linear_attention():
+def test_hebbs_rule_is_attention_without_normalizer():
     q, k, v, _, _ = draw(9)
     out, _ = hebbian(q, k, v, chunk=5)
-    causal = torch.ones(17, 17, dtype=torch.float64).tril()
-    torch.testing.assert_close(out, (q @ k.mT * causal) @ v, rtol=EXACT, atol=EXACT)
+    same = attention(q, k, v, scale=1.0, mask_mod=causal, normalize=identity)
+    torch.testing.assert_close(out, same, rtol=EXACT, atol=EXACT)
+
+
+def test_fading_is_attention_with_a_weight_for_age():
+    q, k, v, _, _ = draw(9)
+    out, _ = hebbian(q, k, v, decay=0.9, chunk=5)
+
+    def fade(score, b, h, q_idx, kv_idx):
+        return score * 0.9 ** (q_idx - kv_idx)
+
+    same = attention(
+        q, k, v, scale=1.0, score_mod=fade, mask_mod=causal, normalize=identity
+    )
+    torch.testing.assert_close(out, same, rtol=1e-6, atol=1e-6)  # powers in float32
+
+
+@pytest.mark.parametrize(("rule", "naive", "gate"), RULES)
+def test_the_rules_keep_what_a_recurrence_promises(rule, naive, gate):
+    def gates(query):
+        return {gate: torch.sigmoid(query[..., 0]) / 8}  # keys are longer than 1
+
+    def like(query, key, value, **gates):
+        return tuple(map(torch.tensor, naive(query, key, value, **gates)))
+
+    check_recur(rule)
+    check_recur(rule, gates=gates, like=like, tolerance=1e-9)
 
 
 def test_the_order_of_the_trials_is_nothing_to_hebbs_rule():
