@@ -97,8 +97,8 @@ def test_no_chain_fails_more_often_than_the_bound(depth, heads, failure):
 
 def test_a_chance_too_small_for_a_difference_is_still_right():
     chance, bound = capacity_of.chain_failure(10, 2, 1e-10)
-    assert chance == pytest.approx(1e-19, rel=1e-9)
-    assert bound == pytest.approx(1e-19, rel=1e-9)
+    assert chance == pytest.approx(1e-19, rel=1e-9, abs=0)
+    assert bound == pytest.approx(1e-19, rel=1e-9, abs=0)
     assert capacity_of.chain_failure(3, 2, 1.0) == (1.0, 1.0)
     assert capacity_of.chain_failure(3, 2, 0.0) == (0.0, 0.0)
 
