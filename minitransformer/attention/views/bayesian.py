@@ -1,0 +1,365 @@
+r"""Attention as inference: the weights are the posterior of an edge nobody observed.
+
+Each query stands at the end of one edge, which starts at one of the keys; which one,
+the index :math:`\varphi`, is hidden. A prior :math:`p(\varphi = j)` says where edges
+come from, a potential :math:`\psi(q, k_j)` how well a key explains the query. Attention
+is what follows from Bayes's rule:
+
+.. math::
+    p(\varphi = j \mid q) = \frac{p(j)\, \psi(q, k_j)}{\sum_l p(l)\, \psi(q, k_l)}
+    = \operatorname{softmax}_j\big(\log \psi(q, k_j) + \log p(j)\big), \qquad
+    \mathrm{out} = \mathbb{E}\,[v_\varphi \mid q].
+
+The score is a log-likelihood, a bias a log-prior, a mask the support of the prior, and
+the log-sum-exp the log-evidence. The mechanisms of the literature are choices:
+
+=====================  ==============================================================
+softmax attention      uniform prior, :math:`\psi = e^{q \cdot k / \sqrt E}`
+causal, local          prior with a bounded support
+ALiBi                  geometric prior on the distance (:func:`geometric_log_prior`)
+relative bias          any table over the distance
+additive attention     :math:`\psi = e^{w \cdot \tanh(Aq + Bk)}`
+linear attention       :math:`\psi = \phi(q) \cdot \phi(k)`: a second hidden index, over
+                       features (:func:`feature_log_likelihood`)
+Gaussian mixture       :math:`\psi = \mathcal N(q; k, \sigma^2 I)`
+                       (:func:`gaussian_log_likelihood`): the temperature is a variance
+hard attention         a sample of :math:`\varphi`, or the most probable one
+slot attention         the edge is drawn from the key's side: normalised over queries
+Hopfield retrieval     the posterior mean of the key becomes the query
+                       (:func:`retrieve`)
+=====================  ==============================================================
+
+Shapes: scores and log-priors ``[..., L, S]``, queries ``[..., L, E]``, keys
+``[..., S, E]``. Scores of :math:`-\infty` are impossible edges; a query without a
+possible edge has the posterior 0 everywhere.
+
+Source: Singh and Buckley, arXiv:2304.04556, and its successor *Attention as Implicit
+Structural Inference* (NeurIPS 2023), from their abstracts and published code. Theirs:
+the hidden edge, the list of mechanisms, paths of two edges, the geometric prior with a
+Beta hyper-prior. Where we differ: sets of edges (:func:`subset_marginals`) are
+enumerated exactly by symmetric polynomials; paths (:func:`two_hop`) follow a self-edge
+once, not twice as the product of the matrices does; the window (:func:`adapt_window`)
+counts each query's evidence once, while their code adds it again at each iteration; and
+for a single query no iteration is needed, :func:`beta_geometric_log_prior` is exact.
+"""
+
+import itertools
+import math
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+Array = NDArray[np.float64]
+
+
+def naive_edge_posterior(
+    log_potential: ArrayLike, log_prior: ArrayLike = 0.0
+) -> tuple[Array, float]:
+    """Enumerate every graph with one edge into each query, and add up.
+
+    Args:
+        log_potential: log of the potentials, ``[L, S]``.
+        log_prior: log of the prior, broadcast to ``[L, S]``; 0 is uniform, up to a
+            factor.
+
+    Returns:
+        The marginal probability of each edge, ``[L, S]``, and the log of the sum over
+        all ``S ** L`` graphs.
+
+    Raises:
+        ValueError: ``log_potential`` is not a matrix.
+    """
+    score = np.asarray(log_potential, dtype=float) + np.asarray(log_prior, dtype=float)
+    if score.ndim != 2:
+        raise ValueError(f"log_potential has shape {score.shape}, needs (L, S)")
+    num_queries, num_keys = score.shape
+    marginal, total = np.zeros_like(score), 0.0
+    for graph in itertools.product(range(num_keys), repeat=num_queries):
+        weight = math.exp(sum(score[i, j] for i, j in enumerate(graph)))
+        total += weight
+        for i, j in enumerate(graph):
+            marginal[i, j] += weight
+    if total == 0:
+        return np.zeros_like(score), -math.inf
+    return marginal / total, math.log(total)
+
+
+def naive_subset_marginals(scores: ArrayLike, edges: int) -> Array:
+    """Enumerate the sets of ``edges`` keys, each weighted by the product of potentials.
+
+    Args:
+        scores: log of the potentials, ``[S]``.
+        edges: how many keys a set holds; all that are possible, if they are fewer.
+
+    Returns:
+        The probability that the set holds each key, ``[S]``.
+    """
+    score = np.asarray(scores, dtype=float)
+    possible = [j for j in range(len(score)) if score[j] > -math.inf]
+    marginal, total = np.zeros(len(score)), 0.0
+    for chosen in itertools.combinations(possible, min(edges, len(possible))):
+        weight = math.exp(sum(score[j] for j in chosen))
+        total += weight
+        for j in chosen:
+            marginal[j] += weight
+    return marginal / total
+
+
+def edge_posterior(
+    scores: Tensor, log_prior: Tensor | float = 0.0, *, dim: int = -1
+) -> tuple[Tensor, Tensor]:
+    """Return the posterior of the edges and the log-evidence, by Bayes's rule.
+
+    Args:
+        scores: log of the potentials, ``[..., L, S]``.
+        log_prior: log of the prior, broadcast to ``scores``.
+        dim: the side that is hidden: -1 where each query picks a key, -2 where each key
+            picks a query (slot attention).
+
+    Returns:
+        Posterior ``[..., L, S]``, which sums to one along ``dim``, or to zero where no
+        edge is possible; log-evidence, without ``dim``.
+    """
+    joint = scores + log_prior
+    evidence = torch.logsumexp(joint, dim, keepdim=True)
+    possible = evidence > -math.inf
+    posterior = torch.softmax(torch.where(possible, joint, 0.0), dim)
+    return torch.where(possible, posterior, 0.0), evidence.squeeze(dim)
+
+
+def expected_value(posterior: Tensor, value: Tensor) -> Tensor:
+    """Return the posterior mean of the values, ``[..., L, S]`` by ``[..., S, Ev]``."""
+    return posterior @ value
+
+
+def subset_marginals(scores: Tensor, edges: int = 2) -> Tensor:
+    r"""Return the probability that a hidden set of keys holds each key.
+
+    A set :math:`A` of ``edges`` keys has a probability proportional to
+    :math:`\prod_{j \in A} e^{s_j}`. With the elementary symmetric polynomials
+    :math:`e_r`, key :math:`j` is in it with probability
+    :math:`e^{s_j} e_{m-1}(w_{-j}) / e_m(w)`; prefixes and suffixes give all of them in
+    time :math:`O(S m^2)`, in logarithms. With one edge this is the softmax.
+
+    Args:
+        scores: log of the potentials, ``[..., S]``.
+        edges: how many keys a set holds. Where no more keys are possible, all are in.
+
+    Returns:
+        Marginals ``[..., S]``; they sum to the number of edges.
+
+    Raises:
+        ValueError: ``edges`` is below one.
+    """
+    if edges < 1:
+        raise ValueError(f"edges is {edges}, needs at least 1")
+    possible = scores > -math.inf
+    all_in = possible.sum(-1, keepdim=True) <= edges
+    floor = torch.finfo(scores.dtype).min / 8
+    safe = torch.where(possible, scores, floor)
+    prefix, suffix = (
+        _log_polynomials(safe, edges),
+        _log_polynomials(safe.flip(-1), edges),
+    )
+    total = prefix[..., -1, edges].unsqueeze(-1)
+    before, after = prefix[..., :-1, :edges], suffix[..., :-1, :edges].flip(-2)
+    without = torch.logsumexp(before + after.flip(-1), -1)  # e_{m-1} of the others
+    log_marginal = torch.where(all_in, 0.0, safe + without - total)
+    return torch.where(possible, torch.exp(log_marginal), 0.0)
+
+
+def _log_polynomials(scores: Tensor, degree: int) -> Tensor:
+    """Log of e_0 to e_degree of the first 0 to S potentials, ``[..., S+1, degree+1]``.
+
+    What is impossible stays at a floor that is far below everything and finite, so that
+    its gradient is zero and not undefined.
+    """
+    floor = torch.finfo(scores.dtype).min / 8
+    row = scores.new_full((*scores.shape[:-1], degree + 1), floor)
+    row[..., 0] = 0.0
+    rows = [row]
+    for j in range(scores.shape[-1]):
+        taken = (row[..., :-1] + scores[..., j : j + 1]).clamp(min=floor)
+        row = torch.cat([row[..., :1], torch.logaddexp(row[..., 1:], taken)], -1)
+        rows.append(row)
+    return torch.stack(rows, -2)
+
+
+def two_hop(posterior: Tensor) -> Tensor:
+    """Return where two steps along hidden edges lead.
+
+    Args:
+        posterior: probability of the edge from j into i, ``[..., L, L]``; the edges of
+            different positions are independent.
+
+    Returns:
+        ``[..., L, L]``: the probability that the edge into i comes from a position
+        whose own edge comes from j. A position that picks itself stays: it has one
+        edge, which the plain product of matrices would draw twice.
+    """
+    stay = torch.diagonal(posterior, dim1=-2, dim2=-1)
+    leave = posterior - torch.diag_embed(stay)
+    return leave @ posterior + torch.diag_embed(stay)
+
+
+def gaussian_log_likelihood(
+    query: Tensor, key: Tensor, variance: float = 1.0
+) -> Tensor:
+    r"""Return :math:`\log \mathcal N(q; k_j, \sigma^2 I)`, in nats.
+
+    Expanded, it is a dot product with scale :math:`1 / \sigma^2`, a bias
+    :math:`-|k_j|^2 / 2 \sigma^2` against long keys, and terms without :math:`j`.
+
+    Args:
+        query: ``[..., L, E]``.
+        key: ``[..., S, E]``.
+        variance: of the noise, in each of the ``E`` directions.
+
+    Returns:
+        ``[..., L, S]``.
+    """
+    square = query.square().sum(-1)[..., :, None] + key.square().sum(-1)[..., None, :]
+    distance = square - 2 * query @ key.transpose(-1, -2)
+    constant = query.shape[-1] * math.log(2 * math.pi * variance)
+    return -0.5 * (distance / variance + constant)
+
+
+def elu_features(x: Tensor) -> Tensor:
+    """Return ``elu(x) + 1``, a feature map that is positive, ``[..., E]``."""
+    return torch.nn.functional.elu(x) + 1
+
+
+def feature_log_likelihood(query: Tensor, key: Tensor) -> Tensor:
+    r"""Return the log-potentials of linear attention, which make it a posterior.
+
+    They are :math:`\log \sum_r \phi_r(q)\, \phi_r(k_j)`. The sum runs over a second hidden index, a feature :math:`r` that a key shows and a
+    query looks for. Given :math:`r`, query and key are independent, so the sum over
+    keys can be taken first: that is why linear attention is linear.
+
+    Args:
+        query: ``[..., L, E]``.
+        key: ``[..., S, E]``.
+
+    Returns:
+        ``[..., L, S]``.
+    """
+    return torch.log(elu_features(query) @ elu_features(key).transpose(-1, -2))
+
+
+def geometric_log_prior(num: int, stop: float) -> Array:
+    """Return the log of a geometric prior: look back, and stop with a fixed chance.
+
+    Args:
+        num: number of distances, from 0.
+        stop: probability to stop at each key. The window is ``1 / stop`` keys wide.
+
+    Returns:
+        ``[num]``; a straight line of slope ``log(1 - stop)``, which is ALiBi's bias.
+
+    Raises:
+        ValueError: ``stop`` is no probability between 0 and 1.
+    """
+    if not 0 < stop < 1:
+        raise ValueError(f"stop is {stop}, needs a number between 0 and 1")
+    return math.log(stop) + math.log1p(-stop) * np.arange(num)
+
+
+def beta_geometric_log_prior(num: int, alpha: float, beta: float) -> Array:
+    """Return the log of a geometric prior whose chance to stop is itself unknown.
+
+    With ``stop`` from a Beta distribution and summed out, the prior of the distance d
+    is ``B(alpha + 1, beta + d) / B(alpha, beta)``: a power law, not an exponential.
+
+    Args:
+        num: number of distances, from 0.
+        alpha: pseudo-count of stops.
+        beta: pseudo-count of steps onward.
+
+    Returns:
+        ``[num]``.
+
+    Raises:
+        ValueError: a pseudo-count is not positive.
+    """
+    _positive(alpha=alpha, beta=beta)
+    d = np.arange(num - 1)
+    steps = np.log((beta + d) / (alpha + beta + d + 1))
+    first = math.log(alpha / (alpha + beta))
+    return first + np.concatenate([[0.0], np.cumsum(steps)])[:num]
+
+
+def adapt_window(
+    scores: Tensor, distance: Tensor, *, alpha: float, beta: float, steps: int = 50
+) -> tuple[Tensor, float, float]:
+    r"""Infer edges and window together: a geometric prior with an unknown stop.
+
+    Queries share one chance to stop, :math:`\pi \sim \mathrm{Beta}(\alpha, \beta)`.
+    Mean field: the posterior of the edges, given what is expected of :math:`\log \pi`
+    and :math:`\log(1 - \pi)`, and the Beta posterior, given the expected distances, in
+    turn. Each step raises a lower bound of the log-evidence.
+
+    Args:
+        scores: log of the potentials, ``[L, S]``.
+        distance: how far each key lies behind each query, ``[L, S]``; a negative one
+            is impossible.
+        alpha: pseudo-count of stops.
+        beta: pseudo-count of steps onward.
+        steps: how often both are updated.
+
+    Returns:
+        The posterior of the edges ``[L, S]``, and the two counts of the posterior of
+        the stop; ``(alpha + beta) / alpha`` is a window in keys.
+
+    Raises:
+        ValueError: a pseudo-count is not positive.
+    """
+    _positive(alpha=alpha, beta=beta)
+    behind, distance = distance >= 0, distance.to(scores.dtype)
+    count, onward = alpha, beta
+    posterior = torch.zeros_like(scores)
+    for _ in range(steps):
+        counts = torch.tensor([count, onward, count + onward], dtype=torch.float64)
+        psi = torch.digamma(counts)
+        log_stop, log_go = float(psi[0] - psi[2]), float(psi[1] - psi[2])
+        log_prior = torch.where(behind, log_stop + log_go * distance, -math.inf)
+        posterior, _ = edge_posterior(scores, log_prior)
+        count = alpha + float(posterior.sum())
+        onward = beta + float((posterior * distance).sum())
+    return posterior, count, onward
+
+
+def retrieve(
+    query: Tensor, key: Tensor, *, variance: float, steps: int = 1
+) -> tuple[Tensor, Tensor]:
+    """Replace the query by the posterior mean of the key, again and again.
+
+    One step is an update of a Hopfield network, and of expectation-maximization for the
+    most probable noise-free query: no step lowers its evidence under a mixture of
+    Gaussians around the keys.
+
+    Args:
+        query: ``[..., L, E]``.
+        key: ``[..., S, E]``.
+        variance: of the noise.
+        steps: how many.
+
+    Returns:
+        The query after all steps, ``[..., L, E]``, and the log-evidence before each
+        step and after the last, ``[steps + 1, ..., L]``.
+    """
+    trace = []
+    for step in range(steps + 1):
+        scores = gaussian_log_likelihood(query, key, variance)
+        posterior, evidence = edge_posterior(scores, -math.log(key.shape[-2]))
+        trace.append(evidence)
+        if step < steps:
+            query = expected_value(posterior, key)
+    return query, torch.stack(trace)
+
+
+def _positive(**counts: float) -> None:
+    for name, count in counts.items():
+        if count <= 0:
+            raise ValueError(f"{name} is {count}, needs a positive number")
