@@ -234,9 +234,10 @@ def elu_features(x: Tensor) -> Tensor:
 def feature_log_likelihood(query: Tensor, key: Tensor) -> Tensor:
     r"""Return the log-potentials of linear attention, which make it a posterior.
 
-    They are :math:`\log \sum_r \phi_r(q)\, \phi_r(k_j)`. The sum runs over a second hidden index, a feature :math:`r` that a key shows and a
-    query looks for. Given :math:`r`, query and key are independent, so the sum over
-    keys can be taken first: that is why linear attention is linear.
+    They are :math:`\log \sum_r \phi_r(q)\, \phi_r(k_j)`. The sum runs
+    over a second hidden index, a feature :math:`r` that a key shows and a query looks
+    for. Given :math:`r`, query and key are independent, so the sum over keys can be
+    taken first: that is why linear attention is linear.
 
     Args:
         query: ``[..., L, E]``.
@@ -263,7 +264,7 @@ def geometric_log_prior(num: int, stop: float) -> Array:
     """
     if not 0 < stop < 1:
         raise ValueError(f"stop is {stop}, needs a number between 0 and 1")
-    return math.log(stop) + math.log1p(-stop) * np.arange(num)
+    return math.log(stop) + math.log1p(-stop) * np.arange(num, dtype=np.float64)
 
 
 def beta_geometric_log_prior(num: int, alpha: float, beta: float) -> Array:
