@@ -45,13 +45,20 @@ for a single query no iteration is needed, :func:`beta_geometric_log_prior` is e
 
 import itertools
 import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from minitransformer.attention.core import MaskMod, attention
+
 Array = NDArray[np.float64]
+LogPrior = Callable[[Any, Any, Any, Any], Any]
+"""``log_prior(b, h, q_idx, kv_idx) -> log of the prior of that edge``."""
 
 
 def naive_edge_posterior(
@@ -187,6 +194,68 @@ def _log_polynomials(scores: Tensor, degree: int) -> Tensor:
     return torch.stack(rows, -2)
 
 
+def bayesian_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    q_pos: Tensor | None = None,
+    kv_pos: Tensor | None = None,
+    return_lse: bool = False,
+    log_likelihood: Callable[[Tensor, Tensor], Tensor] | None = None,
+    log_prior: LogPrior | None = None,
+    support: MaskMod | None = None,
+    edges: int = 1,
+) -> Any:
+    """Return the posterior mean of the value at the other end of the hidden edge.
+
+    It is ``attention`` with the slots named for what they are in inference.
+
+    Args:
+        query: ``[B, H, L, E]``.
+        key: ``[B, Hkv, S, E]``, where ``Hkv`` divides ``H``.
+        value: ``[B, Hkv, S, Ev]``.
+        q_pos: positions of the queries, ``[L]`` or ``[B, L]``; -1 is an empty slot.
+        kv_pos: positions of the keys, ``[S]`` or ``[B, S]``.
+        return_lse: also return the log-evidence of each query, ``[B, H, L]``.
+        log_likelihood: of a query, given that its edge comes from a key, ``[..., L, S]``
+            of ``[..., L, E]`` and ``[..., S, E]``; by default ``q . k / sqrt(E)``.
+        log_prior: ``log_prior(b, h, q_idx, kv_idx)``, the log of the prior, up to a
+            constant unless the evidence is wanted; uniform by default.
+        support: ``support(b, h, q_idx, kv_idx)``, where the prior is not zero.
+        edges: how many keys a query draws from; the output is the expected *sum* of
+            their values.
+
+    Returns:
+        The output ``[B, H, L, Ev]``; with ``return_lse`` also the log-evidence.
+
+    Raises:
+        ValueError: as :func:`~minitransformer.attention.core.attention`; ``edges`` is
+            below one; the log-evidence is asked for of more than one edge.
+    """
+
+    def add_prior(score: Any, b: Any, h: Any, q_idx: Any, kv_idx: Any) -> Any:
+        assert log_prior is not None
+        return score + log_prior(b, h, q_idx, kv_idx)
+
+    options: dict[str, Any] = {}
+    if log_likelihood is not None:
+        options |= {"similarity": log_likelihood, "scale": 1.0}
+    if edges != 1:
+        options["normalize"] = partial(subset_marginals, edges=edges)
+    return attention(
+        query,
+        key,
+        value,
+        q_pos=q_pos,
+        kv_pos=kv_pos,
+        return_lse=return_lse,
+        score_mod=None if log_prior is None else add_prior,
+        mask_mod=support,
+        **options,
+    )
+
+
 def two_hop(posterior: Tensor) -> Tensor:
     """Return where two steps along hidden edges lead.
 
@@ -289,6 +358,25 @@ def beta_geometric_log_prior(num: int, alpha: float, beta: float) -> Array:
     steps = np.log((beta + d) / (alpha + beta + d + 1))
     first = math.log(alpha / (alpha + beta))
     return first + np.concatenate([[0.0], np.cumsum(steps)])[:num]
+
+
+def by_distance(table: Any) -> LogPrior:
+    """Make a prior of a table over how far a key lies behind the query.
+
+    Args:
+        table: log of the prior, ``[distances]``, an array or a tensor; beyond its end
+            the last entry counts. Keys in the future count as distance 0, so give a
+            causal ``support`` with it.
+
+    Returns:
+        A ``log_prior(b, h, q_idx, kv_idx)``, in the precision of the table.
+    """
+    last = len(table) - 1
+
+    def log_prior(b: Any, h: Any, q_idx: Any, kv_idx: Any) -> Any:
+        return table[(q_idx - kv_idx).clip(0, last)]
+
+    return log_prior
 
 
 def adapt_window(

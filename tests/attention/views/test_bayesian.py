@@ -1,5 +1,6 @@
 import itertools
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,7 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import betaln
 
+from minitransformer.attention import masks, similarities
+from minitransformer.attention.core import attention, naive_attention
 from minitransformer.attention.views import bayesian
+from minitransformer.testing import check_attend
 
 INF = math.inf
 # Sums of at most a few hundred positive terms, each rounded to 2 ** -53: errors of
@@ -210,6 +214,13 @@ def test_the_unknown_stop_is_summed_out(alpha, beta, num):
     close(ours, wanted, rtol=1e-9, atol=1e-9)
 
 
+def test_a_table_over_the_distance_is_read_at_both_ends():
+    log_prior = bayesian.by_distance(np.array([-1.0, -2.0, -4.0]))
+    at = log_prior(0, 0, np.array([[0], [2]]), np.array([0, 1, 2]))
+    assert at.tolist() == [[-1, -1, -1], [-4, -2, -1]]
+    assert log_prior(0, 0, np.array([9]), np.array([0])).tolist() == [-4]
+
+
 def test_a_sure_stop_is_the_geometric_prior_again():
     sharp = bayesian.beta_geometric_log_prior(8, 3e9, 7e9)
     close(sharp, bayesian.geometric_log_prior(8, 0.3), rtol=0, atol=1e-7)
@@ -321,3 +332,147 @@ def test_retrieval_without_noise_finds_the_nearest_key():
     key = 3 * torch.eye(4).double()
     moved, _ = bayesian.retrieve(key + 0.3, key, variance=0.01)
     close(moved, key)
+
+
+def inputs(seed=0):
+    """Grouped heads, fewer queries than keys: [2, 4, 3, 8] and [2, 2, 5, 8]."""
+    query, key = normal(2, 4, 3, 8, seed=seed), normal(2, 2, 5, 8, seed=seed + 1)
+    return query, key, normal(2, 2, 5, 6, seed=seed + 2)
+
+
+def recency(stop):
+    table = torch.from_numpy(bayesian.geometric_log_prior(32, stop))
+    return bayesian.by_distance(table)
+
+
+def to_unit_keys(query, key):
+    return bayesian.gaussian_log_likelihood(
+        query, torch.nn.functional.normalize(key, dim=-1), math.sqrt(8)
+    )
+
+
+def test_the_view_is_an_attend():
+    check_attend(bayesian.bayesian_attention, like=attention)
+    for options in (
+        {"log_likelihood": partial(bayesian.gaussian_log_likelihood, variance=2.0)},
+        {"log_likelihood": bayesian.feature_log_likelihood},
+        {"log_prior": recency(0.3)},
+    ):
+        check_attend(partial(bayesian.bayesian_attention, **options))
+    check_attend(partial(bayesian.bayesian_attention, edges=2), lse=False)
+
+
+def test_a_uniform_prior_is_attention():
+    ours = bayesian.bayesian_attention(*inputs())
+    close(ours, attention(*inputs()))
+    close(ours, naive_attention(*(x.numpy() for x in inputs())))
+
+
+def test_a_prior_is_a_bias_and_its_support_a_mask():
+    ours, evidence = bayesian.bayesian_attention(
+        *inputs(), log_prior=recency(0.4), support=masks.causal, return_lse=True
+    )
+
+    def alibi(score, b, h, q_idx, kv_idx):  # NumPy numbers, so in float64
+        return score + math.log(0.6) * (q_idx - kv_idx)
+
+    biased, lse = naive_attention(
+        *(x.numpy() for x in inputs()),
+        score_mod=alibi,
+        mask_mod=masks.causal,
+        return_lse=True,
+    )
+    close(ours, biased)
+    close(evidence, lse + math.log(0.4), rtol=1e-12, atol=1e-12)
+
+
+def test_the_view_is_the_mean_over_all_graphs():
+    query, key, value = (x[:1, :1] for x in inputs(5))
+    score = query[0, 0] @ key[0, 0].T / math.sqrt(8)
+    at = torch.arange(2, 5)[:, None] - torch.arange(5)
+    log_prior = torch.where(at >= 0, at * math.log(0.7) + math.log(0.3), -INF)
+    marginal, log_total = bayesian.naive_edge_posterior(score, log_prior)
+    ours, evidence = bayesian.bayesian_attention(
+        query,
+        key,
+        value,
+        log_prior=recency(0.3),
+        support=masks.causal,
+        return_lse=True,
+    )
+    close(ours[0, 0], marginal @ value[0, 0].numpy())
+    close(evidence.sum(), log_total, rtol=1e-12)
+
+
+def test_two_edges_give_the_expected_sum_over_all_pairs():
+    query, key, value = (x[:1, :1] for x in inputs())
+    ours = bayesian.bayesian_attention(query, key, value, edges=2)
+    rows = query[0, 0] @ key[0, 0].T / math.sqrt(8)
+    wanted = [bayesian.naive_subset_marginals(row, 2) for row in rows]
+    close(ours[0, 0], np.stack(wanted) @ value[0, 0].numpy())
+    with pytest.raises(ValueError, match="return_lse needs normalize=softmax"):
+        bayesian.bayesian_attention(query, key, value, edges=2, return_lse=True)
+    with pytest.raises(ValueError, match="edges is 0, needs at least 1"):
+        bayesian.bayesian_attention(query, key, value, edges=0)
+
+
+def test_additive_attention_is_a_potential_too():
+    query, key, value = inputs()
+    weights = {
+        "query_weight": normal(8, 4),
+        "key_weight": normal(8, 4, seed=1),
+        "v": normal(4, seed=2),
+    }
+    similarity = partial(similarities.additive, **weights)
+    ours = bayesian.bayesian_attention(query, key, value, log_likelihood=similarity)
+    close(ours, attention(query, key, value, similarity=similarity, scale=1.0))
+
+
+def test_equal_lengths_make_gaussian_inference_scaled_dot_product_attention():
+    query, key, value = inputs()
+    unit = torch.nn.functional.normalize(key, dim=-1)
+    ours = bayesian.bayesian_attention(query, key, value, log_likelihood=to_unit_keys)
+    close(ours, attention(query, unit, value))
+
+
+def test_linear_attention_is_one_pass_over_the_keys():
+    query, key, value = (x[:, :2] for x in inputs())
+    ours = bayesian.bayesian_attention(
+        query, key, value, log_likelihood=bayesian.feature_log_likelihood
+    )
+    phi_q, phi_k = bayesian.elu_features(query), bayesian.elu_features(key)
+    memory, total = phi_k.mT @ value, phi_k.sum(-2, keepdim=True).mT
+    close(ours, phi_q @ memory / (phi_q @ total))
+
+
+def test_no_noise_is_the_most_probable_edge():
+    query, key, value = (x[:, :2] for x in inputs())
+
+    def sharp(query, key):
+        return bayesian.gaussian_log_likelihood(query, key, 1e-4)
+
+    ours = bayesian.bayesian_attention(query, key, value, log_likelihood=sharp)
+    nearest = torch.cdist(query, key).argmin(-1)
+    picked = torch.gather(value, 2, nearest[..., None].expand(*nearest.shape, 6))
+    close(ours, picked)
+
+
+def test_the_posterior_mean_is_the_best_reader_and_a_draw_costs_twice_as_much():
+    generator = torch.Generator().manual_seed(0)
+    key, value, num = normal(16, 16), normal(16, 4, seed=1), 40_000
+    prior = torch.softmax(normal(16, seed=2), -1)
+    truth = torch.multinomial(prior, num, replacement=True, generator=generator)
+    query = key[truth] + 2 * normal(num, 16, seed=3)
+
+    def read(variance):
+        scores = bayesian.gaussian_log_likelihood(query, key, variance)
+        return bayesian.edge_posterior(scores, prior.log())[0]
+
+    def cost(output):
+        return (output - value[truth]).square().sum(-1).mean().item()
+
+    best = cost(read(4.0) @ value)
+    assert all(cost(read(v) @ value) > best for v in (1.0, 2.0, 3.0, 5.5, 8.0))
+    drawn = torch.multinomial(read(4.0), 1, generator=generator)[:, 0]
+    # 40,000 costs of about 7 with a spread of about 8: 0.6% standard error each
+    assert cost(value[drawn]) / best == pytest.approx(2, abs=0.06)
