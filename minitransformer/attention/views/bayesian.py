@@ -36,11 +36,10 @@ possible edge has the posterior 0 everywhere.
 Source: Singh and Buckley, arXiv:2304.04556, and its successor *Attention as Implicit
 Structural Inference* (NeurIPS 2023), from their abstracts and published code. Theirs:
 the hidden edge, the list of mechanisms, paths of two edges, the geometric prior with a
-Beta hyper-prior. Where we differ: sets of edges (:func:`subset_marginals`) are
-enumerated exactly by symmetric polynomials; paths (:func:`two_hop`) follow a self-edge
-once, not twice as the product of the matrices does; the window (:func:`adapt_window`)
-counts each query's evidence once, while their code adds it again at each iteration; and
-for a single query no iteration is needed, :func:`beta_geometric_log_prior` is exact.
+Beta hyper-prior. Where we differ: several edges are in :mod:`.structures`; the window
+(:func:`adapt_window`) counts each query's evidence once, while their code adds it again
+at each iteration; and for a single query no iteration is needed,
+:func:`beta_geometric_log_prior` is exact.
 """
 
 import itertools
@@ -55,6 +54,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from minitransformer.attention.core import MaskMod, attention
+from minitransformer.attention.views.structures import subset_marginals
 
 Array = NDArray[np.float64]
 LogPrior = Callable[[Any, Any, Any, Any], Any]
@@ -93,27 +93,6 @@ def naive_edge_posterior(
     return marginal / total, math.log(total)
 
 
-def naive_subset_marginals(scores: ArrayLike, edges: int) -> Array:
-    """Enumerate the sets of ``edges`` keys, each weighted by the product of potentials.
-
-    Args:
-        scores: log of the potentials, ``[S]``.
-        edges: how many keys a set holds; all that are possible, if they are fewer.
-
-    Returns:
-        The probability that the set holds each key, ``[S]``.
-    """
-    score = np.asarray(scores, dtype=float)
-    possible = [j for j in range(len(score)) if score[j] > -math.inf]
-    marginal, total = np.zeros(len(score)), 0.0
-    for chosen in itertools.combinations(possible, min(edges, len(possible))):
-        weight = math.exp(sum(score[j] for j in chosen))
-        total += weight
-        for j in chosen:
-            marginal[j] += weight
-    return marginal / total
-
-
 def edge_posterior(
     scores: Tensor, log_prior: Tensor | float = 0.0, *, dim: int = -1
 ) -> tuple[Tensor, Tensor]:
@@ -141,59 +120,6 @@ def expected_value(posterior: Tensor, value: Tensor) -> Tensor:
     return posterior @ value
 
 
-def subset_marginals(scores: Tensor, edges: int = 2) -> Tensor:
-    r"""Return the probability that a hidden set of keys holds each key.
-
-    A set :math:`A` of ``edges`` keys has a probability proportional to
-    :math:`\prod_{j \in A} e^{s_j}`. With the elementary symmetric polynomials
-    :math:`e_r`, key :math:`j` is in it with probability
-    :math:`e^{s_j} e_{m-1}(w_{-j}) / e_m(w)`; prefixes and suffixes give all of them in
-    time :math:`O(S m^2)`, in logarithms. With one edge this is the softmax.
-
-    Args:
-        scores: log of the potentials, ``[..., S]``.
-        edges: how many keys a set holds. Where no more keys are possible, all are in.
-
-    Returns:
-        Marginals ``[..., S]``; they sum to the number of edges.
-
-    Raises:
-        ValueError: ``edges`` is below one.
-    """
-    if edges < 1:
-        raise ValueError(f"edges is {edges}, needs at least 1")
-    possible = scores > -math.inf
-    all_in = possible.sum(-1, keepdim=True) <= edges
-    floor = torch.finfo(scores.dtype).min / 8
-    safe = torch.where(possible, scores, floor)
-    prefix, suffix = (
-        _log_polynomials(safe, edges),
-        _log_polynomials(safe.flip(-1), edges),
-    )
-    total = prefix[..., -1, edges].unsqueeze(-1)
-    before, after = prefix[..., :-1, :edges], suffix[..., :-1, :edges].flip(-2)
-    without = torch.logsumexp(before + after.flip(-1), -1)  # e_{m-1} of the others
-    log_marginal = torch.where(all_in, 0.0, safe + without - total)
-    return torch.where(possible, torch.exp(log_marginal), 0.0)
-
-
-def _log_polynomials(scores: Tensor, degree: int) -> Tensor:
-    """Log of e_0 to e_degree of the first 0 to S potentials, ``[..., S+1, degree+1]``.
-
-    What is impossible stays at a floor that is far below everything and finite, so that
-    its gradient is zero and not undefined.
-    """
-    floor = torch.finfo(scores.dtype).min / 8
-    row = scores.new_full((*scores.shape[:-1], degree + 1), floor)
-    row[..., 0] = 0.0
-    rows = [row]
-    for j in range(scores.shape[-1]):
-        taken = (row[..., :-1] + scores[..., j : j + 1]).clamp(min=floor)
-        row = torch.cat([row[..., :1], torch.logaddexp(row[..., 1:], taken)], -1)
-        rows.append(row)
-    return torch.stack(rows, -2)
-
-
 def bayesian_attention(
     query: Tensor,
     key: Tensor,
@@ -218,8 +144,9 @@ def bayesian_attention(
         q_pos: positions of the queries, ``[L]`` or ``[B, L]``; -1 is an empty slot.
         kv_pos: positions of the keys, ``[S]`` or ``[B, S]``.
         return_lse: also return the log-evidence of each query, ``[B, H, L]``.
-        log_likelihood: of a query, given that its edge comes from a key, ``[..., L, S]``
-            of ``[..., L, E]`` and ``[..., S, E]``; by default ``q . k / sqrt(E)``.
+        log_likelihood: of a query, given that its edge comes from a key:
+            ``[..., L, S]`` of ``[..., L, E]`` and ``[..., S, E]``; ``q . k / sqrt(E)``
+            by default.
         log_prior: ``log_prior(b, h, q_idx, kv_idx)``, the log of the prior, up to a
             constant unless the evidence is wanted; uniform by default.
         support: ``support(b, h, q_idx, kv_idx)``, where the prior is not zero.
@@ -254,23 +181,6 @@ def bayesian_attention(
         mask_mod=support,
         **options,
     )
-
-
-def two_hop(posterior: Tensor) -> Tensor:
-    """Return where two steps along hidden edges lead.
-
-    Args:
-        posterior: probability of the edge from j into i, ``[..., L, L]``; the edges of
-            different positions are independent.
-
-    Returns:
-        ``[..., L, L]``: the probability that the edge into i comes from a position
-        whose own edge comes from j. A position that picks itself stays: it has one
-        edge, which the plain product of matrices would draw twice.
-    """
-    stay = torch.diagonal(posterior, dim1=-2, dim2=-1)
-    leave = posterior - torch.diag_embed(stay)
-    return leave @ posterior + torch.diag_embed(stay)
 
 
 def gaussian_log_likelihood(

@@ -11,7 +11,7 @@ from scipy.special import betaln
 
 from minitransformer.attention import masks, similarities
 from minitransformer.attention.core import attention, naive_attention
-from minitransformer.attention.views import bayesian
+from minitransformer.attention.views import bayesian, structures
 from minitransformer.testing import check_attend
 
 INF = math.inf
@@ -92,74 +92,6 @@ def test_the_weights_are_the_gradient_of_the_evidence():
 def test_a_definition_takes_a_matrix():
     with pytest.raises(ValueError, match=r"log_potential has shape \(3,\), needs"):
         bayesian.naive_edge_posterior([0.0, 0.0, 0.0])
-
-
-@given(scores, st.integers(1, 6))
-def test_subset_marginals_are_those_of_enumeration(row, edges):
-    score = torch.tensor(row, dtype=torch.float64)
-    marginals = bayesian.subset_marginals(score, edges)
-    close(marginals, bayesian.naive_subset_marginals(row, edges))
-    close(marginals.sum(), min(edges, sum(x > -INF for x in row)))
-
-
-def test_two_of_three_worked_by_hand():
-    # potentials 1, 2, 3: the pairs weigh 2, 3 and 6, of 11
-    marginals = bayesian.subset_marginals(torch.tensor([1.0, 2.0, 3.0]).log(), 2)
-    close(marginals, [5 / 11, 8 / 11, 9 / 11], rtol=1e-6)
-
-
-@given(scores)
-def test_a_set_of_one_key_is_the_softmax(row):
-    score = torch.tensor(row, dtype=torch.float64)
-    close(bayesian.subset_marginals(score, 1), torch.softmax(score, -1))
-
-
-def test_sets_of_many_keys_stay_finite_in_single_precision():
-    score = 30 * normal(2, 300, seed=1).float()
-    for edges in (2, 40, 299):
-        marginals = bayesian.subset_marginals(score, edges)
-        # 300 steps of logaddexp on values up to 3000 lose 1e-7 of them each
-        close(marginals.sum(-1), [edges, edges], rtol=3e-3)
-        assert torch.isfinite(marginals).all()
-
-
-def test_the_gradient_of_subset_marginals():
-    score = normal(2, 5).requires_grad_()
-    assert torch.autograd.gradcheck(bayesian.subset_marginals, (score, 2))
-    masked = torch.tensor([[0.0, -INF, 1.0, 2.0], [-INF, -INF, 0.0, -INF]])
-    masked.requires_grad_()
-    (slope,) = torch.autograd.grad(
-        bayesian.subset_marginals(masked, 2)[..., 2].sum(), masked
-    )
-    assert torch.isfinite(slope).all()
-    assert slope[0, 2] > 0
-
-
-def test_where_nothing_is_possible_no_set_is_drawn():
-    assert bayesian.subset_marginals(torch.tensor([-INF, -INF]), 2).tolist() == [0, 0]
-    assert bayesian.subset_marginals(torch.zeros(3, 0), 2).shape == (3, 0)
-
-
-def test_a_set_holds_a_key_at_least():
-    with pytest.raises(ValueError, match="edges is 0, needs at least 1"):
-        bayesian.subset_marginals(torch.zeros(3), 0)
-
-
-@given(st.integers(1, 4), st.integers(0, 99))
-def test_two_steps_are_those_of_all_graphs(size, seed):
-    posterior = torch.softmax(normal(size, size, seed=seed), -1)
-    wanted = np.zeros((size, size))
-    for graph in itertools.product(range(size), repeat=size):
-        weight = math.prod(posterior[i, j].item() for i, j in enumerate(graph))
-        for i in range(size):
-            wanted[i, graph[graph[i]]] += weight
-    close(bayesian.two_hop(posterior), wanted)
-
-
-def test_the_product_of_matrices_draws_a_self_edge_twice():
-    posterior = torch.tensor([[0.5, 0.5], [0.0, 1.0]])
-    assert (posterior @ posterior)[0].tolist() == [0.25, 0.75]
-    assert bayesian.two_hop(posterior)[0].tolist() == [0.5, 0.5]
 
 
 @given(st.integers(0, 99), st.floats(0.1, 9))
@@ -389,7 +321,7 @@ def test_a_prior_is_a_bias_and_its_support_a_mask():
 def test_the_view_is_the_mean_over_all_graphs():
     query, key, value = (x[:1, :1] for x in inputs(5))
     score = query[0, 0] @ key[0, 0].T / math.sqrt(8)
-    at = torch.arange(2, 5)[:, None] - torch.arange(5)
+    at = (torch.arange(2, 5)[:, None] - torch.arange(5)).double()
     log_prior = torch.where(at >= 0, at * math.log(0.7) + math.log(0.3), -INF)
     marginal, log_total = bayesian.naive_edge_posterior(score, log_prior)
     ours, evidence = bayesian.bayesian_attention(
@@ -408,7 +340,7 @@ def test_two_edges_give_the_expected_sum_over_all_pairs():
     query, key, value = (x[:1, :1] for x in inputs())
     ours = bayesian.bayesian_attention(query, key, value, edges=2)
     rows = query[0, 0] @ key[0, 0].T / math.sqrt(8)
-    wanted = [bayesian.naive_subset_marginals(row, 2) for row in rows]
+    wanted = [structures.naive_subset_marginals(row, 2) for row in rows]
     close(ours[0, 0], np.stack(wanted) @ value[0, 0].numpy())
     with pytest.raises(ValueError, match="return_lse needs normalize=softmax"):
         bayesian.bayesian_attention(query, key, value, edges=2, return_lse=True)
