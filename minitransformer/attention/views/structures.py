@@ -1,9 +1,9 @@
 r"""More than one hidden edge: sets of keys, and paths.
 
-Attention supposes that a query has one hidden edge (:mod:`.bayesian`). Here it has a set
-:math:`A` of :math:`m` of them, with a probability proportional to the product of the
-potentials :math:`w_j = e^{s_j}`, or a path of two. What is asked for is again a marginal:
-the probability that key :math:`j` is in the set, or at the end of the path.
+Attention supposes that a query has one hidden edge (:mod:`.bayesian`). Here it has a
+set :math:`A` of :math:`m` of them, with a probability proportional to the product of
+the potentials :math:`w_j = e^{s_j}`, or a path of two. What is asked for is again a
+marginal: the probability that key :math:`j` is in the set, or at the end of the path.
 
 .. math::
     p(j \in A) = \frac{w_j\, e_{m-1}(w_{-j})}{e_m(w)}, \qquad
@@ -56,7 +56,7 @@ def subset_marginals(scores: Tensor, edges: int = 2) -> Tensor:
     :math:`\prod_{j \in A} e^{s_j}`. With the elementary symmetric polynomials
     :math:`e_r`, key :math:`j` is in it with probability
     :math:`e^{s_j} e_{m-1}(w_{-j}) / e_m(w)`; prefixes and suffixes give all of them in
-    time :math:`O(S m^2)`, in logarithms. With one edge this is the softmax.
+    time :math:`O(S m)`, in logarithms. With one edge this is the softmax.
 
     Args:
         scores: log of the potentials, ``[..., S]``.
