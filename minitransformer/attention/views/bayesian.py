@@ -157,7 +157,8 @@ def bayesian_attention(
         The output ``[B, H, L, Ev]``; with ``return_lse`` also the log-evidence.
 
     Raises:
-        ValueError: as ``attention`` does; ``edges`` is below one; the log-evidence is asked for of more than one edge.
+        ValueError: as ``attention`` does; ``edges`` is below one; the log-evidence is
+            asked for of more than one edge.
     """
 
     def add_prior(score: Any, b: Any, h: Any, q_idx: Any, kv_idx: Any) -> Any:

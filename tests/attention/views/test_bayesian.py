@@ -14,24 +14,7 @@ from minitransformer.attention.core import attention, naive_attention
 from minitransformer.attention.views import bayesian, structures
 from minitransformer.testing import check_attend
 
-INF = math.inf
-# Sums of at most a few hundred positive terms, each rounded to 2 ** -53: errors of
-# about 1e-14 times the value; the definitions below hold far inside 1e-12.
-EXACT = {"rtol": 0, "atol": 1e-12}
-
-
-def normal(*shape, seed=0, scale=1.0):
-    generator = torch.Generator().manual_seed(seed)
-    return scale * torch.randn(shape, generator=generator, dtype=torch.float64)
-
-
-def close(a, b, **tolerance):
-    np.testing.assert_allclose(np.asarray(a), np.asarray(b), **(tolerance or EXACT))
-
-
-scores = st.lists(
-    st.one_of(st.floats(-8, 8), st.just(-INF)), min_size=1, max_size=6
-).filter(lambda row: max(row) > -INF)
+from .hidden import INF, close, normal, scores
 
 
 def test_a_posterior_worked_by_hand():
