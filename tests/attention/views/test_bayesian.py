@@ -238,7 +238,8 @@ def test_retrieval_never_lowers_the_evidence(seed, variance):
     query, key = normal(3, 4, seed=seed, scale=2), normal(6, 4, seed=seed + 1)
     moved, trace = bayesian.retrieve(query, key, variance=variance, steps=6)
     assert trace.shape == (7, 3)
-    assert (trace.diff(dim=0) >= -1e-12).all()
+    # squares of up to 100, over a variance of 0.1: 1e3, of which 2 ** -53 is 1e-13
+    assert (trace.diff(dim=0) >= -1e-11).all()
     last = bayesian.gaussian_log_likelihood(moved, key, variance)
     close(trace[-1], torch.logsumexp(last, -1) - math.log(6), rtol=1e-12)
 
