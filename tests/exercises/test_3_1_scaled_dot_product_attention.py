@@ -238,8 +238,8 @@ def lookup_matrices(letters, sharpness):
         slip="makes nan of a row without keys",
         source=changed(
             "attention_backward",
-            "weights = weights_of(query, key, mask)",
-            "weights = weights_of(query, key, mask)\n    weights = weights / weights.sum(axis=1, keepdims=True)",
+            "mask)\n    grad_value",
+            "mask)\n    weights /= weights.sum(axis=1, keepdims=True)\n    grad_value",
         ),
         message="which row sees no key?",
     ),
