@@ -6,6 +6,7 @@ from minitransformer.attention import masks
 from minitransformer.attention.core import attention
 from minitransformer.layers.attention import Attention
 from minitransformer.layers.partial import Partial
+from minitransformer.positions import rotary
 
 CAUSAL = Partial(attention, mask_mod=masks.causal)
 
@@ -15,9 +16,9 @@ def layer(**options):
     return Attention(12, 4, **options).double()
 
 
-def tokens(length, batch=2):
+def tokens(length, dim=12):
     generator = torch.Generator().manual_seed(1)
-    return torch.randn(batch, length, 12, generator=generator, dtype=torch.float64)
+    return torch.randn(2, length, dim, generator=generator, dtype=torch.float64)
 
 
 def close(got, wanted):
@@ -90,6 +91,21 @@ def test_left_padding_changes_nothing():
     padded = torch.cat([torch.full_like(x[:, :2], 9.0), x], dim=1)
     pos = torch.tensor([-1, -1, 0, 1, 2, 3])
     close(causal(padded, pos=pos)[:, 2:], causal(x))
+
+
+def test_turned_keys_are_cached_turned_and_give_the_same():
+    turn = Partial(rotary.rotate, freqs=rotary.frequencies(4), layout="interleaved")
+    causal, x = Attention(16, 4, attend=CAUSAL, turn=turn).double(), tokens(6, dim=16)
+    cache = Growing()
+    steps = [
+        causal(x[:, t : t + 1], pos=torch.tensor([t]), cache=cache) for t in range(6)
+    ]
+    close(torch.cat(steps, dim=1), causal(x))
+    moved = causal(x, pos=torch.arange(50, 56))
+    torch.testing.assert_close(moved, causal(x), rtol=0, atol=1e-11)
+    still = Attention(16, 4, attend=CAUSAL).double()
+    still.load_state_dict(causal.state_dict(), strict=False)
+    assert (still(x) - causal(x)).abs().max() > 1e-3
 
 
 def test_head_dim_need_not_follow_from_dim():
