@@ -3,7 +3,7 @@
 A normalizer is a function ``normalize(scores) -> weights`` along the last axis. A
 score of -inf is a key that must not be seen: its weight is exactly 0, and a row of
 nothing else gives zeros and zero gradients. ``n`` is the number of keys that may be
-seen, ``[x]+`` is ``max(x, 0)``.
+seen, ``[x]+`` is ``max(x, 0)``::
 
     softmax        exp(s) / sum exp(s)          sparsemax    [s - t]+, t: sum is 1
     softmax_one    exp(s) / (1 + sum exp(s))    entmax15     [s/2 - t]+^2, t: sum is 1
