@@ -3,18 +3,18 @@ r"""Hamming balls: how many addresses lie near two centers at once.
 Of the :math:`2^n` vectors of ``n`` signs, those within Hamming distance :math:`d` (the
 ``radius``) of two centers that differ in :math:`v` signs number
 
-.. math:: I(v) = \sum_{a = \max(0,\, n - d - \lfloor v/2 \rfloor)}^{n - v} \binom{n-v}{a}
-    \sum_{c = \max(0,\, n - d - a)}^{v - (n - d - a)} \binom{v}{c}.
+.. math:: I(v) = \sum_{a = \max(0,\, n - d - \lfloor v/2 \rfloor)}^{n - v}
+    \binom{n-v}{a} \sum_{c = \max(0,\, n - d - a)}^{v - (n - d - a)} \binom{v}{c}.
 
 :math:`\log I` falls almost along a straight line in the cosine :math:`x = 1 - 2v/n` of
 the centers, :math:`\log I(v) \approx a + \beta x`, which makes softmax attention of a
 sparse distributed memory (:mod:`~minitransformer.attention.views.sparse_memory`).
 
-Source: Trenton Bricken & Cengiz Pehlevan, arXiv:2111.05498, and Pentti Kanerva, *Sparse
-Distributed Memory* (1988), whose recursion :func:`circle_intersections` uses. The paper's
-code fits :math:`\beta` to the distances below the radius and divides a covariance over
-:math:`k - 1` by a variance over :math:`k` points; :func:`fit_beta` is plain least
-squares. Worked out here: the one-dimensional integral of :func:`log_cap_weights`.
+Source: Trenton Bricken & Cengiz Pehlevan, arXiv:2111.05498, and Pentti Kanerva,
+*Sparse Distributed Memory* (1988), whose recursion :func:`circle_intersections` uses.
+The paper's code fits :math:`\beta` to the distances below the radius and divides a
+covariance over :math:`k - 1` by a variance over :math:`k` points; :func:`fit_beta` is
+plain least squares. Worked out here: the single integral of :func:`log_cap_weights`.
 """
 
 import math
@@ -52,8 +52,8 @@ def check_radius(n: int, radius: int) -> None:
 def naive_circle_intersection(n: int, radius: int, distance: int) -> int:
     """Count the addresses within ``radius`` of two centers, by the paper's double sum.
 
-    An address agrees with both centers in ``a`` of the ``n - distance`` signs that these
-    share, and with the first one in ``c`` of the others.
+    An address agrees with both centers in ``a`` of the ``n - distance`` signs that
+    these share, and with the first one in ``c`` of the others.
 
     Raises:
         ValueError: radius or distance is not between 0 and n.
@@ -90,7 +90,7 @@ def circle_intersections(n: int, radius: int) -> list[int]:
     return list(accumulate([ball, *losses], lambda count, loss: count - loss))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=128)
 def log_weights(n: int, radius: int) -> np.ndarray:
     """Return the log of the share of all addresses that lie in both balls.
 
@@ -117,8 +117,8 @@ def log_cap_weights(n: int, radius: float) -> np.ndarray:
     r"""Return the log of the share of the unit sphere that lies in two caps.
 
     The continuous memory: addresses are the unit vectors of ``n`` dimensions, and a cap
-    holds those whose cosine to its center is at least :math:`c = 1 - 2d/n`. The plane of
-    the two centers, which are an angle :math:`\varphi` apart, gives the share
+    holds those whose cosine to its center is at least :math:`c = 1 - 2d/n`. With an
+    angle :math:`\varphi` between the two centers, the share is
 
     .. math:: \frac{1}{\pi} \int_{\varphi/2}^{\arccos c}
         \left(1 - \frac{c^2}{\cos^2 \psi}\right)^{(n-2)/2} d\psi .

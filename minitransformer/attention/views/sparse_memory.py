@@ -10,8 +10,8 @@ and :math:`I(v)` of :mod:`~minitransformer.attention.views.hamming_balls`,
     \qquad \log I(v) \approx a + \beta \left(1 - \frac{2v}{n}\right),
 
 where :math:`v_j` is the distance of query and key, and :math:`1 - 2v/n` their cosine:
-with keys and queries of length one, a read is attention whose scale is :math:`\beta`, as
-far as :math:`\log I` is a straight line.
+with keys and queries of length one, a read is attention whose scale is :math:`\beta`,
+as far as :math:`\log I` is a straight line.
 
 Source: Trenton Bricken & Cengiz Pehlevan, arXiv:2111.05498, after Pentti Kanerva,
 *Sparse Distributed Memory* (1988). Signs stand for the paper's bits. Inferred: that the
@@ -21,6 +21,7 @@ echo of the query in :func:`expected_distance`.
 """
 
 import math
+from functools import partial
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
@@ -30,6 +31,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from minitransformer.attention.core import attention
+from minitransformer.attention.similarities import cosine
 from minitransformer.attention.views.hamming_balls import (
     check_radius,
     cosines,
@@ -161,10 +163,11 @@ def expected_read(
     table, data = np.asarray(log_weight), np.asarray(values, dtype=np.float64)
     distance = hamming(queries, keys)
     n = np.shape(keys)[1]
+    patterns = distance.shape[1]
     if table.shape != (n + 1,):
         raise ValueError(f"log_weight has shape {table.shape}, needs ({n + 1},)")
-    if data.ndim != 2 or len(data) != distance.shape[1]:
-        raise ValueError(f"values has shape {data.shape}, needs ({len(keys)}, width)")
+    if data.ndim != 2 or len(data) != patterns:
+        raise ValueError(f"values has shape {data.shape}, needs ({patterns}, width)")
     logs = table[distance]
     top = logs.max(axis=1, keepdims=True, initial=-np.inf)
     weights = np.exp(logs - np.where(np.isfinite(top), top, 0.0))
@@ -211,15 +214,17 @@ class Radii(NamedTuple):
 def optimal_radii(n: int, num_patterns: int, num_locations: float) -> Radii:
     """Return the radii that the paper's formulas call optimal, for random patterns.
 
-    With ``p`` the share of addresses in a ball and ``r`` locations, a pattern is read
-    back with the signal ``p r`` against noise of variance ``p^2 r + (p^2 r)^2`` for each
-    other pattern. Signal to noise is best at ``p = (2 m r)^(-1/3)`` (Kanerva); capacity
-    is the most patterns that leave each whole pattern right half of the time.
+    With ``p`` the share of addresses in a ball, ``m`` patterns and ``r`` locations, a
+    pattern is read back with the signal ``p r``, against noise of variance
+    ``p^2 r + (p^2 r)^2`` for each other pattern. Signal to noise is best at
+    ``p = (2 m r)^(-1/3)`` (Kanerva). Capacity is the greatest ``m`` for which a whole
+    pattern is read back right half of the time. Only balls with at least one location
+    count.
 
     Args:
         n: signs in an address.
-        num_patterns: patterns stored, ``m``.
-        num_locations: hard locations, ``r``; ``2.0**n`` for one at every address.
+        num_patterns: patterns stored.
+        num_locations: hard locations; ``2.0**n`` for one at every address.
 
     Raises:
         ValueError: a count is not positive.
@@ -236,11 +241,11 @@ def optimal_radii(n: int, num_patterns: int, num_locations: float) -> Radii:
     with np.errstate(divide="ignore", invalid="ignore"):
         capacity = np.where(signal > z**2, (signal**2 / z**2 - signal) / noise, 0.0)
     best_share = (2 * num_patterns * num_locations) ** (-1 / 3)
-    critical = []
-    for radius in range(n // 2 + 1):
-        table = np.exp(log_weights(n, radius) + math.log(num_locations))
+    critical = np.zeros(len(share), dtype=np.int64)
+    for radius in np.flatnonzero(signal >= 1):
+        table = np.exp(log_weights(n, int(radius)) + math.log(num_locations))
         after = _distance_after(table, 0.0, math.sqrt(num_patterns * noise[radius]))
-        critical.append(_first_not_closer(after))
+        critical[radius] = _first_not_closer(after)
     return Radii(
         int(np.argmax(capacity)),
         int(np.searchsorted(share, best_share)),
@@ -272,9 +277,9 @@ def expected_distance(
     """Return how far from a stored pattern one read ends, by where it began.
 
     Random patterns, each stored under itself, in the limit of large n. A sign is pulled
-    to the target by as many locations as lie in both balls. The other patterns add noise,
-    and an *echo*: those near the query weigh more and agree with it, so that on average
-    a read repeats the query, right signs and wrong ones.
+    to the target by as many locations as lie in both balls. The other patterns add
+    noise, and an *echo*: those near the query weigh more and agree with it, so that on
+    average a read repeats the query, right signs and wrong ones.
 
     Args:
         n: signs in an address.
@@ -290,7 +295,10 @@ def expected_distance(
     """
     check_radius(n, radius)
     if num_patterns < 1 or (num_locations is not None and num_locations <= 0):
-        raise ValueError("num_patterns or num_locations is not positive")
+        raise ValueError(
+            f"num_patterns and num_locations are {num_patterns} and {num_locations}, "
+            "need more than 0"
+        )
     logs = log_weights(n, radius)
     share = np.array([math.comb(n, v) / 2**n for v in range(n + 1)])  # of distances
     if num_locations is None:
@@ -316,28 +324,59 @@ def critical_distance(
     return _first_not_closer(after)
 
 
+def log_intersection(query: Tensor, key: Tensor, radius: int) -> Tensor:
+    r"""Return :math:`\log I` at the distance that belongs to the cosine: a similarity.
+
+    The cosine :math:`x` belongs to the distance :math:`v = n (1 - x) / 2`, with ``E``
+    for :math:`n`; straight lines join the whole distances. More than half a sign beyond
+    twice the radius it is -inf: the half is for rounding.
+
+    Args:
+        query: ``[..., L, E]``.
+        key: ``[..., S, E]``.
+        radius: of the balls, from 0 to ``E``.
+
+    Returns:
+        ``[..., L, S]``, the log of a share of all addresses.
+
+    Raises:
+        ValueError: the radius is not between 0 and ``E``.
+    """
+    n = query.shape[-1]
+    logs = log_weights(n, radius)
+    reach = min(2 * radius, n)
+    exact = torch.from_numpy(logs[: reach + 1].copy())
+    distance = (1 - cosine(query, key)) * (n / 2)
+    table = exact.to(device=distance.device, dtype=distance.dtype)
+    inside = distance.clamp(0, reach)
+    below = inside.detach().floor().long()
+    above = (below + 1).clamp_max(reach)
+    score = table[below] + (inside - below) * (table[above] - table[below])
+    return score.masked_fill(distance > 2 * radius + 0.5, -torch.inf)
+
+
 def sparse_memory_attention(
     query: Tensor, key: Tensor, value: Tensor, *, radius: int, **options: Any
-) -> Tensor | tuple[Tensor, Tensor]:
-    r"""Read from a sparse distributed memory with a location at every address.
+) -> Any:
+    """Read from a sparse distributed memory with a location at every address.
 
-    Attention whose score is :math:`\log I` at the distance :math:`v = n (1 - x) / 2`
-    that belongs to the cosine :math:`x` of query and key, with :math:`n = E`. For vectors
-    of signs this is the memory's read, whatever their length; in between, straight lines
-    join the whole distances. Keys more than twice the radius away have weight zero.
+    Attention whose similarity is :func:`log_intersection`. For vectors of signs, of any
+    length, it is the memory's read; keys more than twice the radius away weigh nothing.
 
     Args:
         query: ``[B, H, L, E]``.
         key: ``[B, Hkv, S, E]``.
         value: ``[B, Hkv, S, Ev]``.
-        radius: of the balls, at least 0 and at most ``E``.
-        **options: of :func:`~minitransformer.attention.core.attention`, except
+        radius: of the balls, from 0 to ``E``.
+        **options: those of :func:`~minitransformer.attention.core.attention`, except
             ``similarity`` and ``scale``.
 
     Returns:
-        ``[B, H, L, Ev]``, and with ``return_lse`` the log of the weights' sum
-        ``[B, H, L]``. A query without a key in reach gets zeros.
+        What :func:`~minitransformer.attention.core.attention` returns. A query without
+        a key in reach gets zeros.
 
     Raises:
-        ValueError: shapes do not fit; the radius is not between 0 and ``E``.
+        ValueError: shapes do not fit, or the radius is not between 0 and ``E``.
     """
+    similarity = partial(log_intersection, radius=radius)
+    return attention(query, key, value, similarity=similarity, scale=1.0, **options)
