@@ -139,13 +139,15 @@ def log_cap_weights(n: int, radius: float) -> np.ndarray:
         raise ValueError(f"radius is {radius}, needs 0 to n / 2 = {n / 2}, exclusive")
     c = 1 - 2 * radius / n
     nodes, node_weights = np.polynomial.legendre.leggauss(NODES)
+    logs = np.full(n + 1, -np.inf)
     start = np.arccos(np.clip(cosines(n), -1, 1)) / 2  # [n + 1]
-    width = np.maximum(np.arccos(c) - start, 0.0)
-    psi = start[:, None] + width[:, None] * (nodes + 1) / 2  # [n + 1, nodes]
-    with np.errstate(divide="ignore"):
-        inner = np.log(np.maximum(1 - (c / np.cos(psi)) ** 2, 0.0)) * (n - 2) / 2
-        inner += np.log(node_weights / 2) + np.log(width[:, None] / math.pi)
-        return np.logaddexp.reduce(inner, axis=1)
+    width = np.arccos(c) - start
+    meet = width > 0
+    psi = start[meet, None] + width[meet, None] * (nodes + 1) / 2  # [meeting, nodes]
+    inner = (n - 2) / 2 * np.log1p(-((c / np.cos(psi)) ** 2))
+    inner += np.log(node_weights / 2) + np.log(width[meet, None] / math.pi)
+    logs[meet] = np.logaddexp.reduce(inner, axis=1)
+    return logs
 
 
 def fit_beta(log_weight: ArrayLike, last: int | None = None) -> BetaFit:

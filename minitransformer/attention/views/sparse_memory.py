@@ -22,6 +22,7 @@ echo of the query in :func:`expected_distance`.
 
 import math
 from functools import partial
+from itertools import accumulate
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
@@ -234,7 +235,8 @@ def optimal_radii(n: int, num_patterns: int, num_locations: float) -> Radii:
             f"n, num_patterns and num_locations are {n}, {num_patterns} and "
             f"{num_locations}, need more than 0"
         )
-    share = np.array([math.exp(log_weights(n, d)[0]) for d in range(n // 2 + 1)])
+    balls = accumulate(math.comb(n, i) for i in range(n // 2 + 1))
+    share = np.array([ball / 2**n for ball in balls])  # [radii]
     signal = share * num_locations
     noise = share * signal + (share * signal) ** 2  # [radii], of one pattern
     z = NormalDist().inv_cdf(0.5 ** (1 / n))
