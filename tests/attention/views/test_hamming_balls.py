@@ -132,15 +132,15 @@ def test_caps_near_the_edge_of_their_range_stay_finite_or_empty():
             balls.log_cap_weights(n, radius)
 
 
-def test_the_slope_of_the_caps_at_the_center_is_the_closed_form():
-    # for many dimensions the integrand is largest at its lower end, which gives
-    # beta = (n - 2) / 4 / tan^2 at equal centers; corrections are of order 1 / n
+def test_the_slope_of_the_caps_is_the_closed_form():
+    # between caps well apart the integrand is largest at its lower end, so that
+    # log I is (n - 2) / 2 log(1 - 2 c^2 / (1 + x)), but for corrections of order 1 / n
     n, radius = 4000, 1500
-    logs = balls.log_cap_weights(n, radius)
-    x = balls.cosines(n)
-    slope = (logs[100] - logs[200]) / (x[100] - x[200])
-    c2, at = (1 - 2 * radius / n) ** 2, (x[100] + x[200]) / 2
-    assert slope == pytest.approx((n - 2) * c2 / (1 + at) / (1 + at - 2 * c2), rel=0.01)
+    logs, x = balls.log_cap_weights(n, radius), balls.cosines(n)
+    slope = (logs[1400] - logs[1402]) / (x[1400] - x[1402])
+    c2, at = (1 - 2 * radius / n) ** 2, x[1401]
+    wanted = (n - 2) * c2 / (1 + at) / (1 + at - 2 * c2)
+    assert slope == pytest.approx(wanted, rel=0.01)
 
 
 def test_a_line_is_fitted_exactly():
