@@ -133,8 +133,8 @@ def test_caps_near_the_edge_of_their_range_stay_finite_or_empty():
 
 
 def test_the_slope_of_the_caps_tends_to_the_closed_form():
-    # between caps well apart the integrand is largest at its lower end, so that log I is
-    # (n - 2) / 2 log(1 - 2 c^2 / (1 + x)), and the slope relatively off by order 1 / n
+    # between caps well apart the integrand is largest at its lower end, so log I is
+    # (n - 2) / 2 log(1 - 2 c^2 / (1 + x)), and its slope relatively off by order 1 / n
     errors = []
     for n in (1000, 4000):
         logs, x = balls.log_cap_weights(n, 3 * n / 8), balls.cosines(n)
