@@ -16,8 +16,8 @@ as far as :math:`\log I` is a straight line.
 Source: Trenton Bricken & Cengiz Pehlevan, arXiv:2111.05498, after Pentti Kanerva,
 *Sparse Distributed Memory* (1988). Signs stand for the paper's bits. Inferred: that the
 third of :func:`optimal_radii` is the one at which, under Gaussian noise, a single read
-first leads away at the greatest distance. Worked out here, and in neither source: the
-echo of the query in :func:`expected_distance`.
+first leads away at the greatest distance. Worked out here: the echo of the query in
+:func:`expected_distance`.
 """
 
 import math
