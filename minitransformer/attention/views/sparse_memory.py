@@ -247,7 +247,7 @@ def optimal_radii(n: int, num_patterns: int, num_locations: float) -> Radii:
     for radius in np.flatnonzero(signal >= 1):
         table = np.exp(log_weights(n, int(radius)) + math.log(num_locations))
         after = _distance_after(table, 0.0, math.sqrt(num_patterns * noise[radius]))
-        critical[radius] = _first_not_closer(after)
+        critical[radius] = _still_closer(after)
     return Radii(
         int(np.argmax(capacity)),
         int(np.searchsorted(share, best_share)),
@@ -267,7 +267,7 @@ def _distance_after(signal: np.ndarray, echo: float, noise: float) -> np.ndarray
     return (n - before) * np.array(right) + before * np.array(wrong)
 
 
-def _first_not_closer(after: np.ndarray) -> int:
+def _still_closer(after: np.ndarray) -> int:
     """The greatest number of wrong signs up to which every read leads closer."""
     stuck = np.flatnonzero(after[1:] >= np.arange(1, len(after)))
     return int(stuck[0]) if len(stuck) else len(after) - 1
@@ -323,7 +323,7 @@ def critical_distance(
     before the read; arguments and errors are the same.
     """
     after = expected_distance(n, radius, num_patterns, num_locations)
-    return _first_not_closer(after)
+    return _still_closer(after)
 
 
 def log_intersection(query: Tensor, key: Tensor, radius: int) -> Tensor:
