@@ -273,10 +273,12 @@ def attention(
     together = (query * scale if similarity is dot else query).reshape(
         batch, kv_heads, rows, head_dim
     )
-    scores = similarity(together, key).view(batch, heads, length, kv_length)
+    scores = similarity(together, key)
     scores = scores if similarity is dot else scores * scale
     if scores.dtype in (torch.float16, torch.bfloat16):
         scores = scores.float()
+    if heads != kv_heads:
+        scores = scores.view(batch, heads, length, kv_length)
     scores = _modify(scores, q_pos, kv_pos, score_mod, mask_mod)
     weights = normalize(scores).to(value.dtype)
     out = weights.view(batch, kv_heads, rows, kv_length) @ value
@@ -291,7 +293,7 @@ def _modify(
     score_mod: ScoreMod | None,
     mask_mod: MaskMod | None,
 ) -> Tensor:
-    """Apply both mods to fresh scores ``[B, H, L, S]``; -inf must not be seen."""
+    """Apply both mods to scores ``[B, H, L, S]``; -inf is what must not be seen."""
     batch, heads, length, kv_length = scores.shape
     if q_pos is None and score_mod is None and mask_mod is None:
         return scores
@@ -313,8 +315,12 @@ def _modify(
         mask = seen if mask is None else mask & seen
     if mask is None:
         return scores
-    hide = scores.masked_fill if score_mod is not None else scores.masked_fill_
-    return hide(~mask, -torch.inf)
+    bias = torch.zeros(mask.shape, dtype=scores.dtype, device=device)
+    bias = bias.masked_fill(~mask, -torch.inf)
+    # A sum is the cheapest change to derive; in place it saves a copy, where that is
+    # safe: not on the result of a mod, nor on a view that needs a derivative.
+    in_place = score_mod is None and (scores._base is None or not scores.requires_grad)
+    return scores.add_(bias) if in_place else scores + bias
 
 
 def _logsumexp(scores: Tensor) -> Tensor:

@@ -101,11 +101,12 @@ def prefix(length: Any) -> MaskMod:
     """Let every query see the first ``length`` keys, and else its own past.
 
     Args:
-        length: a whole number, or one for each sequence, ``[B]``.
+        length: a whole number, or an array ``[B]`` with one for each sequence.
     """
+    by_sequence = getattr(length, "ndim", 0) > 0
 
     def mask_mod(b: Any, h: Any, q_idx: Any, kv_idx: Any) -> Any:
-        end = length[b] if hasattr(length, "__getitem__") else length
+        end = length[b] if by_sequence else length
         return (kv_idx < end) | (kv_idx <= q_idx)
 
     return mask_mod

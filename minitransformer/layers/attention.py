@@ -13,6 +13,7 @@ Source: Vaswani et al., arXiv 1706.03762; grouped key heads, Ainslie et al., 230
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from minitransformer.attention.core import attention
@@ -29,6 +30,7 @@ class Attention(nn.Module):
         num_kv_heads: int | None = None,
         head_dim: int | None = None,
         attend: Callable[..., Any] = attention,
+        turn: Callable[[Tensor, Tensor], Tensor] | None = None,
         bias: bool = False,
     ) -> None:
         """Make the four projections.
@@ -40,6 +42,8 @@ class Attention(nn.Module):
                 default as many.
             head_dim: numbers in a query, ``E``; by default ``dim / num_heads``.
             attend: an ``attend`` function, its options bound.
+            turn: ``turn(x, pos)`` changes queries and keys by their positions, such as
+                ``Partial(rotary.rotate, freqs=...)``; keys before they are cached.
             bias: whether the projections add a bias.
 
         Raises:
@@ -55,7 +59,7 @@ class Attention(nn.Module):
             raise ValueError(f"dim is {dim}, needs a multiple of num_heads {num_heads}")
         self.head_dim = dim // num_heads if head_dim is None else head_dim
         self.num_heads, self.num_kv_heads = num_heads, num_kv_heads
-        self.attend = attend
+        self.attend, self.turn = attend, turn
         self.q_proj = nn.Linear(dim, num_heads * self.head_dim, bias=bias)
         self.k_proj = nn.Linear(dim, num_kv_heads * self.head_dim, bias=bias)
         self.v_proj = nn.Linear(dim, num_kv_heads * self.head_dim, bias=bias)
@@ -86,13 +90,16 @@ class Attention(nn.Module):
         Raises:
             ValueError: a cache comes without ``pos``, or ``context`` with one of them.
         """
-        if context is not None and (pos is not None or cache is not None):
-            raise ValueError("context has no positions: pos and cache must be None")
+        if context is not None and any(x is not None for x in (pos, cache, self.turn)):
+            raise ValueError("context has no positions: no pos, cache or turn with it")
         if cache is not None and pos is None:
             raise ValueError("cache is given without pos")
         source = x if context is None else context
         query = self.split(self.q_proj(x))
         key, value = self.split(self.k_proj(source)), self.split(self.v_proj(source))
+        if self.turn is not None:
+            at = torch.arange(x.shape[1], device=x.device) if pos is None else pos
+            query, key = self.turn(query, at), self.turn(key, at)
         kv_pos = pos
         if cache is not None:
             key, value, kv_pos = cache.update(key, value, pos)
