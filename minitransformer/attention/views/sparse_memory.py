@@ -146,8 +146,8 @@ def expected_read(
 ) -> np.ndarray:
     """Read from endlessly many locations: the mean of the values, weighted by distance.
 
-    With the table :func:`log_weights` this is the read of a sparse distributed memory
-    with a location at every address; with ``beta * cosines(n)`` it is attention.
+    With the table ``log_weights(n, radius)`` this is the read of a sparse distributed
+    memory with a location at every address; with ``beta * cosines(n)`` it is attention.
 
     Args:
         queries: signs ``[queries, n]``.
@@ -370,12 +370,10 @@ def sparse_memory_attention(
         key: ``[B, Hkv, S, E]``.
         value: ``[B, Hkv, S, Ev]``.
         radius: of the balls, from 0 to ``E``.
-        **options: those of :func:`~minitransformer.attention.core.attention`, except
-            ``similarity`` and ``scale``.
+        **options: those of ``core.attention``, except ``similarity`` and ``scale``.
 
     Returns:
-        What :func:`~minitransformer.attention.core.attention` returns. A query without
-        a key in reach gets zeros.
+        What ``core.attention`` returns. A query without a key in reach gets zeros.
 
     Raises:
         ValueError: shapes do not fit, or the radius is not between 0 and ``E``.
