@@ -155,6 +155,15 @@ def test_attention_is_off_by_no_more_than_the_line_is(seed, space):
     assert np.all(line <= exact * math.exp(2 * fit.error) * (1 + 1e-12))
 
 
+def test_only_differences_of_log_weights_count_however_low_they_are():
+    rng = np.random.default_rng(10)
+    keys, queries, values = signs(rng, 6, 12), signs(rng, 4, 12), rng.random((6, 2))
+    table = log_weights(12, 6)
+    got = sdm.expected_read(queries, keys, values, table - 5000.0)
+    wanted = sdm.expected_read(queries, keys, values, table)
+    np.testing.assert_allclose(got, wanted, atol=1e-10)  # 5000 has 12 digits left
+
+
 def test_no_neighbor_and_no_pattern_give_zeros():
     far = sdm.expected_read(
         -np.ones((1, 8)), np.ones((1, 8)), [[3.0]], log_weights(8, 2)
