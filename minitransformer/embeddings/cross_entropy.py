@@ -1,4 +1,4 @@
-r"""The cross-entropy method: optimize by fitting a law of chance to the best of its draws.
+r"""The cross-entropy method: optimize by fitting a law of chance to its best draws.
 
 To minimize :math:`f`, draw :math:`N` points from a law :math:`p_v`, keep the elite
 :math:`E`, the :math:`\lceil \rho N \rceil` best, and take the law that is closest to
@@ -19,8 +19,8 @@ All state is plain data that is passed in and handed back: :func:`start`, :func:
 each evaluation and go on after any interruption, bit for bit as if there had been none.
 
 Sources: Rubinstein (1999); injected variance: Szita & Lőrincz (2006). Tuning word2vec
-by it: Fulu Li, arXiv:2410.18441 (from its abstract and a review of it), with independent
-categorical laws; numbers, their scales and correlations are added here.
+by it: Fulu Li, arXiv:2410.18441 (from its abstract and a review of it), with a
+categorical law for each; numbers, their scales and correlations are added here.
 """
 
 import math
@@ -57,8 +57,8 @@ class Settings:
         elite: the share of them that the law is fitted to.
         smoothing: weight of the new law against the old; 1 forgets the old at once, 0
             never leaves the uniform law, which is random search.
-        injected: standard deviation that widens the law in the first round, in widths of
-            the box; for choices, the share of uniform draws.
+        injected: standard deviation that widens the law in the first round, in widths
+            of the box; for choices, the share of uniform draws.
         fade: rounds after which nothing is injected.
         correlated: fit correlations between the numbers too; independent by default.
         tolerance: stop where no number has a greater standard deviation (in widths) and
@@ -209,19 +209,18 @@ def tell(state: State, values: Mapping[int, float]) -> State:
     Raises:
         ValueError: a value is NaN or minus infinity, or a number was not asked for.
     """
-    wanted, known = ask(state), list(state.values)
+    known = list(state.values)
     for i, value in values.items():
-        if i not in wanted:
-            raise ValueError(f"values has the number {i}, asked were {list(wanted)}")
+        if i not in range(len(known)) or state.values[i] is not None:
+            raise ValueError(f"values has the number {i}, asked were {[*ask(state)]}")
+        told = state.points[i]
         if math.isnan(value) or value == -math.inf:
-            raise ValueError(f"the value of {wanted[i]} is {value}, needs a number")
-        known[i] = float(value)
-        if state.settings.reuse:
-            for j, point in enumerate(state.points):
-                if point == wanted[i]:
-                    known[j] = float(value)
-    told = state.evaluations + len(values)
-    state = replace(state, values=tuple(known), evaluations=told)
+            raise ValueError(f"the value of {told} is {value}, needs a number")
+        same = [j for j, point in enumerate(state.points) if point == told]
+        for j in same if state.settings.reuse else [i]:
+            known[j] = float(value)
+    evaluations = state.evaluations + len(values)
+    state = replace(state, values=tuple(known), evaluations=evaluations)
     return state if None in known else _advance(state)
 
 
@@ -262,7 +261,7 @@ def _open(state: State, known: Mapping[str, float]) -> State:
 
 
 def spread(state: State) -> float:
-    """Return how wide the law still is: what ``Settings.tolerance`` is compared with."""
+    """Return how wide the law is, which ``Settings.tolerance`` is compared with."""
     law, widen = state.law, injection(state.settings, len(state.rounds))
     variances = np.diag(np.array(law.covariance)) if law.mean else np.zeros(1)
     others = [(1 - widen) * (1 - max(p)) for p in law.probabilities]
@@ -352,18 +351,18 @@ def minimize(
             state_file.save(state, path)
         return state
 
-    while not finished(state) and state.evaluations < evaluations:
-        if time.monotonic() - begun >= seconds:
-            break
+    def in_time() -> bool:
+        return time.monotonic() - begun < seconds
+
+    while not finished(state) and state.evaluations < evaluations and in_time():
         wanted = list(ask(state).items())[: evaluations - state.evaluations]
-        if executor is None:
-            i, point = wanted[0]
-            state = keep(state, i, objective(point))
+        if executor is not None:
+            futures = {executor.submit(objective, point): i for i, point in wanted}
+            state = _gather(state, futures, keep, in_time)
             continue
-        futures = {executor.submit(objective, point): i for i, point in wanted}
-        state = _gather(
-            state, futures, keep, lambda: time.monotonic() - begun < seconds
-        )
+        for i, point in wanted:
+            if in_time():
+                state = keep(state, i, objective(point))
     return state
 
 

@@ -1,8 +1,8 @@
 r"""Laws of chance on the unit box: fitted to points, blended, drawn from.
 
 Numbers have a Gaussian law, cut off at the box, choices a categorical one. Of all such
-laws :math:`p_v`, the one closest to points :math:`x_1, \ldots, x_k` in relative entropy is
-that of maximum likelihood,
+laws :math:`p_v`, the one closest in relative entropy to points
+:math:`x_1, \ldots, x_k` is that of maximum likelihood,
 
 .. math:: \arg\min_v \mathrm{KL}(\hat p \,\|\, p_v)
           = \arg\max_v \sum_i \ln p_v(x_i),
@@ -103,7 +103,7 @@ def draw(
     """Draw from a law, widened by a standard deviation (a share of uniform picks).
 
     Returns:
-        places ``[count, numbers]``, within the unit box, and picks ``[count, choices]``.
+        places ``[count, numbers]``, in the unit box, and picks ``[count, choices]``.
     """
     dims, covariance = len(law.mean), np.array(law.covariance)
     if law.uniform or not dims:

@@ -1,9 +1,9 @@
 r"""word2vec's hyper-parameters, tuned by the cross-entropy method.
 
-What is minimized is a loss on text that was not trained on, and it has to be comparable
+What is minimized is a loss on text that was not trained on, which must be comparable
 between settings. Each question is a word :math:`w` of that text, a true neighbor of it
-and :math:`k` words drawn from a fixed noise :math:`q(c) \propto n_c^{3/4}`: which one is
-the neighbor? The answer is a softmax over the candidates :math:`c` with the logits
+and :math:`k` words drawn from a fixed noise :math:`q(c) \propto n_c^{3/4}`: which one
+is the neighbor? The answer is a softmax over the candidates :math:`c` with the logits
 
 .. math:: a \, u_c \cdot v_w + b \ln n_c,
 
@@ -14,8 +14,8 @@ knows. The loss is the mean cross-entropy, in nats, :math:`\ln(k + 1)` at the wo
 :func:`similarity` is the other measure: Spearman's correlation with what people say.
 
 ``tests/benchmarks/bench_tuning.py`` is the full run, whose history lies beside lesson
-2.2. Paper: Fulu Li, arXiv:2410.18441 (from its abstract and a review of it), which tunes
-categorical values; the objective is ours.
+2.2. Paper: Fulu Li, arXiv:2410.18441 (from its abstract and a review of it), which
+tunes categorical values; the objective is ours.
 """
 
 import math
@@ -90,7 +90,7 @@ def train_gensim(sentences: Sentences, config: Point, seed: int) -> Vectors:
         from gensim.models import Word2Vec
     except ImportError as error:
         raise ImportError(
-            "train_gensim needs the package gensim: pip install 'minitransformer[course]'"
+            "train_gensim needs gensim: pip install 'minitransformer[course]'"
         ) from error
     model = Word2Vec(sentences, sg=1, hs=0, workers=1, seed=seed, **config)
     words = tuple(model.wv.index_to_key)

@@ -7,6 +7,7 @@ returns nothing, so a notebook cell that ends with it shows the figure alone.
 import matplotlib.pyplot as plt
 
 from minitransformer.plot.charts import bars, curves, points
+from minitransformer.plot.landscape import landscape
 from minitransformer.plot.maps import heatmap
 from minitransformer.plot.style import (
     COLORS,
@@ -37,6 +38,7 @@ __all__ = [
     "curves",
     "grid",
     "heatmap",
+    "landscape",
     "lattice",
     "points",
     "token_strip",

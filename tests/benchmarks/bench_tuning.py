@@ -1,13 +1,13 @@
 """Tune word2vec's eight hyper-parameters on Wikipedia articles: the full run.
 
-Run ``python tests/benchmarks/bench_tuning.py``; it takes about an hour on one core, goes
-on where it was stopped, and writes ``2_2_cross_entropy_method.json`` beside lesson 2.2,
-which plots it. Two parts:
+Run ``python tests/benchmarks/bench_tuning.py FOLDER``; it takes the better part of an
+hour, goes on where it was stopped, and writes ``2_2_cross_entropy_method.json`` beside
+lesson 2.2, which plots it. Two parts:
 
-- **wikipedia**: cross-entropy and random search over ``tuning.SPACE``, the same number of
-  evaluations, several seeds; both begin with the same uniform round. The best of each by
-  the loss on validation text is trained again with other seeds, and judged on test text
-  and on human similarity scores, of which the search has seen nothing.
+- **wikipedia**: cross-entropy and random search over ``tuning.SPACE``, the same number
+  of evaluations, several seeds; both begin with the same uniform round. The best of
+  each by the loss on validation text is trained again with other seeds, and judged on
+  test text and on human similarity scores, of which the search has seen nothing.
 - **planted**: all of a grid on a small corpus with planted topics, so that the best
   setting is known and searches can be replayed by the hundred.
 
@@ -123,9 +123,8 @@ def run_search(
 
         def value(config: Point, bar: tqdm = bar) -> float:
             bar.update()
-            if repr(config) not in known:
-                known[repr(config)] = objective(config)
-            return known[repr(config)]
+            name = repr(config)
+            return known[name] if name in known else objective(config)
 
         states[name] = tuning.tune(
             value,
@@ -135,7 +134,7 @@ def run_search(
             seed=seed,
             path=folder / f"{name}-{seed}.json",
         )
-        known |= {repr(point): v for point, v in states[name].seen}
+        known.update((repr(point), v) for point, v in states[name].seen)
     return states
 
 
@@ -154,7 +153,7 @@ def judge(
 
 
 def run_wikipedia(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Both searches with all seeds, and what their best settings and the defaults do."""
+    """Both searches with all seeds; what their best settings and the defaults do."""
     text, validation, test = wikipedia()
     counts = Counter(word for each in text for word in each)
     pairs = [
@@ -201,7 +200,9 @@ def run_wikipedia(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 def main() -> None:
     """Run both parts and store the result."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("folder", type=Path, help="where the searches store their states")
+    parser.add_argument(
+        "folder", type=Path, help="where the searches store their states"
+    )
     parser.add_argument("--evaluations", type=int, default=40)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=math.inf, help="a search")
