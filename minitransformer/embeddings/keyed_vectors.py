@@ -116,7 +116,8 @@ class KeyedVectors:
         A vector of zeros stays zero.
         """
         length = np.linalg.norm(self.vectors, axis=1, keepdims=True)
-        return self.vectors / np.where(length == 0, np.float32(1), length)
+        length[length == 0] = 1
+        return self.vectors / length
 
     def similarity(self, first: str, second: str) -> float:
         """Return the cosine of two words, from -1 to 1.

@@ -311,6 +311,9 @@ class Word2Vec:
         ):
             if not value >= least:
                 raise ValueError(f"{name} is {value}, needs at least {least}")
+        for name, value in (("sg", sg), ("hs", hs)):
+            if value not in (0, 1):
+                raise ValueError(f"{name} is {value}, needs 0 or 1")
         if not hs and not negative:
             raise ValueError("hs and negative are 0, needs one of them to learn by")
         corpus = count_words(sentences, min_count)
