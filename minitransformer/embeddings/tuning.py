@@ -30,7 +30,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from minitransformer.embeddings.cross_entropy import Settings, State, minimize
+from minitransformer.embeddings.keyed_vectors import spearman
 from minitransformer.embeddings.search_space import Integer, Parameter, Point, Real
+from minitransformer.embeddings.word2vec import Word2Vec
 
 Sentences = Sequence[Sequence[str]]
 
@@ -75,6 +77,14 @@ class Vectors:
 Train = Callable[[Sentences, Point, int], Vectors]
 
 
+def train_word2vec(sentences: Sentences, config: Point, seed: int) -> Vectors:
+    """Train our skip-gram with negative sampling, as :func:`train_gensim` does its."""
+    model = Word2Vec(sentences, sg=1, hs=0, seed=seed, **config)
+    assert model.noise_outputs is not None
+    words = tuple(model.wv.index_to_key)
+    return Vectors(words, model.wv.vectors, model.noise_outputs, model.counts)
+
+
 def train_gensim(sentences: Sentences, config: Point, seed: int) -> Vectors:
     """Train gensim's skip-gram with negative sampling, on one thread.
 
@@ -87,12 +97,12 @@ def train_gensim(sentences: Sentences, config: Point, seed: int) -> Vectors:
         ImportError: gensim is not installed.
     """
     try:
-        from gensim.models import Word2Vec
+        from gensim.models import Word2Vec as Gensim
     except ImportError as error:
         raise ImportError(
             "train_gensim needs gensim: pip install 'minitransformer[course]'"
         ) from error
-    model = Word2Vec(sentences, sg=1, hs=0, workers=1, seed=seed, **config)
+    model = Gensim(sentences, sg=1, hs=0, workers=1, seed=seed, **config)
     words = tuple(model.wv.index_to_key)
     counts = np.array([model.wv.get_vecattr(word, "count") for word in words])
     return Vectors(words, model.wv.vectors, model.syn1neg, counts)
@@ -225,13 +235,6 @@ def calibrate(features: ArrayLike) -> tuple[float, NDArray[np.float64]]:
     return loss, weights / scale
 
 
-def ranks(values: ArrayLike) -> NDArray[np.float64]:
-    """Return the rank of each value, from 1; equal values share their mean rank."""
-    _, place, times = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(times)
-    return (last - (times - 1) / 2)[place]
-
-
 def similarity(vectors: Vectors, pairs: Iterable[tuple[str, str, float]]) -> float:
     """Return Spearman's correlation of cosines with human scores, from -1 to 1.
 
@@ -251,10 +254,10 @@ def similarity(vectors: Vectors, pairs: Iterable[tuple[str, str, float]]) -> flo
         float(unit[number[a]] @ unit[number[b]]) if a in number and b in number else 0.0
         for a, b, _ in pairs
     ]
-    ours, theirs = ranks(cosines), ranks([score for *_, score in pairs])
-    if ours.std() == 0 or theirs.std() == 0:
+    scores = [score for *_, score in pairs]
+    if len(set(cosines)) == 1 or len(set(scores)) == 1:
         raise ValueError("pairs has no differences to correlate: all are equal")
-    return float(np.corrcoef(ours, theirs)[0, 1])
+    return spearman(cosines, scores)
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,6 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy import optimize, stats
 
 from minitransformer.embeddings import tuning
@@ -140,11 +138,6 @@ def test_a_word_without_a_vector_is_named(questions):
         tuning.held_out_loss(vectors_of(np.eye(3), np.eye(3)), questions)
 
 
-@given(st.lists(st.integers(-3, 3), min_size=1, max_size=20))
-def test_ranks_are_those_of_scipy(values):
-    assert tuning.ranks(values).tolist() == stats.rankdata(values).tolist()
-
-
 def test_similarity_is_the_correlation_of_scipy():
     rng = np.random.default_rng(0)
     trained = vectors_of(rng.normal(size=(6, 3)), np.zeros((6, 3)), "abcdef", [1] * 6)
@@ -188,6 +181,18 @@ def test_training_twice_gives_the_same_vectors():
     assert (first.inputs != other.inputs).any()
     counts = dict(zip(first.words, first.counts.tolist(), strict=True))
     assert counts["a"] == sum(sentence.count("a") for sentence in text(0))
+
+
+def test_ours_is_tuned_as_gensim_is(questions):
+    objectives = [
+        tuning.HeldOutLoss(text(0), questions, train)
+        for train in (tuning.train_word2vec, tuning.train_gensim)
+    ]
+    small = SMALL | {"epochs": Integer(10, 40), "min_count": Integer(1, 2)}
+    for objective in objectives:
+        state = tuning.tune(objective, small, evaluations=12, settings=HOW)
+        assert state.best[1] < objective({"epochs": 1})
+        assert state.best[1] < math.log(5) - 0.1
 
 
 def test_without_gensim_the_error_says_what_to_install(monkeypatch):
