@@ -322,7 +322,7 @@ def minimize(
             objective must be a function that they can import.
 
     Returns:
-        The state: its ``best``, its ``rounds``, and all else.
+        The state, with its ``best``, its ``rounds``, and all else.
 
     Raises:
         ValueError: no budget, no space, a value that is no number, or a file with

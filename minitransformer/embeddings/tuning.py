@@ -61,7 +61,7 @@ SPACE: dict[str, Parameter] = {
 """Where the eight hyper-parameters are searched."""
 
 RANDOM = Settings(smoothing=0.0)
-"""Random search: the law stays uniform."""
+"""Settings of random search, whose law stays uniform."""
 
 
 @dataclass(frozen=True)
@@ -310,7 +310,7 @@ def tune(
 
     Args:
         objective: such as :class:`HeldOutLoss`; what it holds is sent to each process
-            once. It must be one that :mod:`pickle` can send.
+            once. It must be one that ``pickle`` can send.
         space: name -> parameter.
         evaluations: as in :func:`~minitransformer.embeddings.cross_entropy.minimize`,
             as are ``seconds``, ``seed`` and ``path``.

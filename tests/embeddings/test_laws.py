@@ -92,6 +92,14 @@ def test_draws_stay_in_the_box(mean, width, correlated):
     assert ((places >= 0) & (places <= 1)).all()
 
 
+def test_numbers_that_belong_together_are_drawn_again_together():
+    # y is x + 0.5, all but exactly, and half of the draws fall outside
+    law = Law((0.0, 0.5), ((0.01, 0.009999), (0.009999, 0.01)), ())
+    places, _ = laws.draw(law, 2000, np.random.default_rng(0))
+    # the deviation of y - x is sqrt(2 * 0.000001) = 0.0014
+    assert abs(places[:, 1] - places[:, 0] - 0.5).max() < 6 * 0.0014
+
+
 def test_a_uniform_law_fills_the_box():
     law = Law((0.5,), ((1 / 12,),), (), uniform=True)
     places, picks = laws.draw(law, 20_000, np.random.default_rng(0))

@@ -65,6 +65,15 @@ def test_the_loss_worked_by_hand():
     assert tuning.held_out_loss(nothing, questions) == pytest.approx(math.log(3))
 
 
+def test_counts_alone_can_tell_the_neighbor():
+    # the true neighbor is always the frequent word
+    questions = Questions(
+        tuple("abc"), np.array([90, 5, 5]), np.array([1, 2]), np.array([[0, 1, 2]] * 2)
+    )
+    nothing = vectors_of(np.zeros((3, 2)), np.zeros((3, 2)))
+    assert tuning.held_out_loss(nothing, questions) < 0.01
+
+
 def test_the_loss_does_not_change_with_the_scale_or_the_order(questions):
     rng = np.random.default_rng(0)
     size = len(questions.words)
