@@ -220,7 +220,7 @@ def learn_block(
 
     The loss as a function of one output row curves at most by
     :math:`\frac14 \sum n_i \lVert x_i \rVert^2`, with :math:`n_i` answers asked of
-    input :math:`x_i`. A step longer than one over this may overshoot, so it is cut
+    input :math:`x_i`. A step longer than two over this may raise it, so it is cut
     there. At the usual settings this touches only nodes near the root of the tree,
     which every input asks.
 
@@ -237,7 +237,7 @@ def learn_block(
     asked, given = vectors[context], outputs[rows]
     inputs = asked if mean is None else mean @ asked
     d_inputs, d_outputs = gradients(inputs, given, yes, no)
-    curvature = alpha / 4 * (np.einsum("id,id->i", inputs, inputs) @ (yes + no))
+    curvature = alpha / 8 * (np.einsum("id,id->i", inputs, inputs) @ (yes + no))
     if mean is not None:  # in full to each, as the program of the paper does
         d_inputs = (mean > 0).T.astype(mean.dtype) @ d_inputs
     add_to_rows(vectors, context, -alpha * d_inputs)
