@@ -33,6 +33,8 @@ sampling, sub-sampling). Different from the paper, and why:
 - As in that program and in gensim, the window of each word is drawn uniformly from 1 to
   ``window``, and CBOW gives its gradient in full to each neighbor, though the
   derivative of the mean divides it among them.
+- Input vectors start uniform in plus or minus 1 / ``vector_size``, as in gensim; that
+  program starts them half as long, which costs a short text several passes.
 """
 
 import sys
@@ -319,7 +321,7 @@ class Word2Vec:
         corpus = count_words(sentences, min_count)
         self._rng = np.random.default_rng(seed)
         shape = (len(corpus.words), vector_size)
-        start = (self._rng.random(shape, dtype=np.float32) - 0.5) / vector_size
+        start = (2 * self._rng.random(shape, dtype=np.float32) - 1) / vector_size
         self.wv = KeyedVectors(corpus.words, start)
         self.counts = corpus.counts
         self.noise_outputs = np.zeros(shape, np.float32) if negative else None

@@ -24,8 +24,12 @@ WRONG_ANSWERS = (
     WrongAnswer(
         exercise="pmi",
         slip="takes the row's share twice",
-        source=changed("pmi", "count.sum(axis=0, keepdims=True)", "rows.T"),
-        message="Is chance right?",
+        source=changed(
+            "pmi",
+            "count.sum(axis=0, keepdims=True)",
+            "count.sum(axis=1, keepdims=True).T",
+        ),
+        message="whose share is 4 of 6?",
     ),
     WrongAnswer(
         exercise="pmi",
@@ -187,7 +191,7 @@ def add_to_rows(table, rows, updates):
         exercise="codes",
         slip="writes the way from the leaf",
         source=changed("codes", "way = turn + way", "way = way + turn"),
-        message="did",
+        message="from the root, or the leaf?",
     ),
     WrongAnswer(
         exercise="codes",
@@ -206,11 +210,14 @@ def add_to_rows(table, rows, updates):
         slip="makes a chain",
         source="""
 def codes(counts):
-    order = sorted(range(len(counts)), key=lambda word: (-counts[word], -word))
-    ways = [""] * len(counts)
-    for depth, word in enumerate(order):
-        ways[word] = "0" * depth + "1"
-    ways[order[-1]] = "0" * (len(counts) - 1)
+    first, *order = sorted(range(len(counts)), key=lambda word: (counts[word], word))
+    ways, group, weight = [""] * len(counts), [first], counts[first]
+    for word in order:
+        word_is_lighter = (counts[word], -len(group)) < (weight, -1)
+        for w in group:
+            ways[w] = "01"[word_is_lighter] + ways[w]
+        ways[word] = "10"[word_is_lighter]
+        group, weight = [*group, word], weight + counts[word]
     return ways
 """,
         message="chain or tree?",
