@@ -33,6 +33,8 @@ sampling, sub-sampling). Different from the paper, and why:
 - As in that program and in gensim, the window of each word is drawn uniformly from 1 to
   ``window``, and CBOW gives its gradient in full to each neighbor, though the
   derivative of the mean divides it among them.
+- Input vectors start uniform in plus or minus 1 / ``vector_size``, as in gensim; that
+  program starts them half as long, which costs a short text several passes.
 """
 
 import sys
@@ -220,7 +222,7 @@ def learn_block(
 
     The loss as a function of one output row curves at most by
     :math:`\frac14 \sum n_i \lVert x_i \rVert^2`, with :math:`n_i` answers asked of
-    input :math:`x_i`. A step longer than one over this may overshoot, so it is cut
+    input :math:`x_i`. A step longer than two over this may raise it, so it is cut
     there. At the usual settings this touches only nodes near the root of the tree,
     which every input asks.
 
@@ -237,7 +239,7 @@ def learn_block(
     asked, given = vectors[context], outputs[rows]
     inputs = asked if mean is None else mean @ asked
     d_inputs, d_outputs = gradients(inputs, given, yes, no)
-    curvature = alpha / 4 * (np.einsum("id,id->i", inputs, inputs) @ (yes + no))
+    curvature = alpha / 8 * (np.einsum("id,id->i", inputs, inputs) @ (yes + no))
     if mean is not None:  # in full to each, as the program of the paper does
         d_inputs = (mean > 0).T.astype(mean.dtype) @ d_inputs
     add_to_rows(vectors, context, -alpha * d_inputs)
@@ -319,7 +321,7 @@ class Word2Vec:
         corpus = count_words(sentences, min_count)
         self._rng = np.random.default_rng(seed)
         shape = (len(corpus.words), vector_size)
-        start = (self._rng.random(shape, dtype=np.float32) - 0.5) / vector_size
+        start = (2 * self._rng.random(shape, dtype=np.float32) - 1) / vector_size
         self.wv = KeyedVectors(corpus.words, start)
         self.counts = corpus.counts
         self.noise_outputs = np.zeros(shape, np.float32) if negative else None
