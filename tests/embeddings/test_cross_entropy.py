@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import combinations, product
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -304,7 +305,10 @@ def test_side_by_side_it_ends_as_one_by_one(tmp_path):
 def test_side_by_side_an_error_loses_nothing_that_was_evaluated(tmp_path):
     path, bad = tmp_path / "search.json", start(MIXED, SMALL).points[1]
 
+    together = Barrier(6)
+
     def broken(point):
+        together.wait(timeout=60)  # all six are under way
         if point == bad:
             raise RuntimeError("out of memory")
         time.sleep(0.05)
