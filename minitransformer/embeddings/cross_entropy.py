@@ -26,7 +26,7 @@ categorical law for each; numbers, their scales and correlations are added here.
 import math
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor, Future, as_completed
+from concurrent.futures import Future, as_completed
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -304,7 +304,7 @@ def minimize(
     settings: Settings | None = None,
     seed: int = 0,
     path: str | Path | None = None,
-    executor: Executor | None = None,
+    executor: Any = None,
 ) -> State:
     """Search until the budget is spent or the search is over.
 
@@ -318,8 +318,8 @@ def minimize(
         path: a file that has the state after each evaluation. If it exists, the search
             goes on from it, to the same end as if it had never stopped. It may be
             stopped at any moment: what was evaluated to its end is not lost.
-        executor: evaluates the points of a round side by side; with processes, the
-            objective must be a function that they can import.
+        executor: one of ``concurrent.futures``, which evaluates the points of a round
+            side by side; with processes, they must be able to import the objective.
 
     Returns:
         The state, with its ``best``, its ``rounds``, and all else.

@@ -435,14 +435,18 @@ def test_what_is_injected_widens_and_fades():
     assert cross_entropy.spread(collapsed) == pytest.approx(0.4)
 
 
-def test_time_is_a_budget_too(tmp_path):
+def test_time_is_a_budget_too(tmp_path, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+
     def slow(point):
-        time.sleep(0.05)
+        clock[0] += 1
         return mixed(point)
 
     path = tmp_path / "search.json"
-    state = minimize(slow, MIXED, evaluations=99, seconds=0.12, path=path)
-    assert 1 <= state.evaluations <= 3
-    assert state.seconds >= 0.12
-    again = minimize(slow, MIXED, evaluations=99, seconds=0.12, path=path)
-    assert again == state  # earlier runs count
+    state = minimize(slow, MIXED, evaluations=99, seconds=2.5, path=path)
+    assert (state.evaluations, state.seconds) == (3, 3.0)
+    # earlier runs count
+    assert minimize(slow, MIXED, evaluations=99, seconds=2.5, path=path) == state
+    more = minimize(slow, MIXED, evaluations=99, seconds=5, path=path)
+    assert (more.evaluations, more.seconds) == (5, 5.0)
