@@ -2,7 +2,7 @@
 
 ``check_attend(fn)`` and ``check_recur(fn)`` call a function of yours on small random
 input and raise ``AssertionError`` with one sentence on the first promise it breaks.
-The tests of this package run them on each mechanism; run them on your own.
+The tests of this package run them on each mechanism; run them on your own::
 
     attend(query, key, value, *, q_pos=None, kv_pos=None, return_lse=False)
         -> out | (out, lse)

@@ -1,6 +1,6 @@
 """Attention: every query takes a weighted mean of the values.
 
-For query ``i`` and key ``j``, with a scale ``s``,
+For query ``i`` and key ``j``, with a scale ``s``::
 
     score_ij  = score_mod(s * similarity(q_i, k_j))      -inf where mask_mod says no
     weight_ij = normalize(score_i)_j                     softmax: exp(score_ij - lse_i)
@@ -176,7 +176,7 @@ def naive_attention_backward(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Derive by hand what automatic differentiation would compute.
 
-    With the weights ``P`` and the scores ``S`` of one head,
+    With the weights ``P`` and the scores ``S`` of one head::
 
         dV = P^T dO        dP = dO V^T        dS_ij = P_ij (dP_ij - sum_j P_ij dP_ij)
         dQ = s dS K        dK = s dS^T Q

@@ -1,7 +1,7 @@
 """Join the results of attention over two parts of the keys, exactly.
 
 Each part hands back its output and its ``lse``, the logarithm of the sum of its
-exponentials. A part's share of the whole sum is ``exp(lse_part - lse)``, so
+exponentials. A part's share of the whole sum is ``exp(lse_part - lse)``, so::
 
     lse = log(exp(lse_a) + exp(lse_b))
     out = exp(lse_a - lse) out_a + exp(lse_b - lse) out_b

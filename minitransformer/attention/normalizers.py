@@ -3,7 +3,7 @@
 A normalizer is a function ``normalize(scores) -> weights`` along the last axis. A
 score of -inf is a key that must not be seen: its weight is exactly 0, and a row of
 nothing else gives zeros and zero gradients. ``n`` is the number of keys that may be
-seen, ``[x]+`` is ``max(x, 0)``.
+seen, ``[x]+`` is ``max(x, 0)``::
 
     softmax        exp(s) / sum exp(s)          sparsemax    [s - t]+, t: sum is 1
     softmax_one    exp(s) / (1 + sum exp(s))    entmax15     [s/2 - t]+^2, t: sum is 1
@@ -32,9 +32,10 @@ def _count(scores: Tensor) -> Tensor:
 
 def softmax(scores: Tensor) -> Tensor:
     """Return ``exp(s)``, divided by its sum."""
-    weights = torch.softmax(scores, dim=-1)
-    if not weights[..., :1].isnan().any():
-        return weights
+    if scores.device.type == "cpu":  # where a look at the result costs next to nothing
+        weights = torch.softmax(scores, dim=-1)
+        if not weights[..., :1].isnan().any():
+            return weights
     empty = torch.isneginf(scores).all(dim=-1, keepdim=True)
     return torch.softmax(scores.masked_fill(empty, 0.0), -1).masked_fill(empty, 0.0)
 

@@ -3,7 +3,7 @@
 A similarity is a function ``similarity(query, key) -> scores`` of query
 ``[..., L, E]`` and key ``[..., S, E]``, which gives ``[..., L, S]``. ``attention``
 multiplies what comes by its ``scale``. Those that own weights take them by name: bind
-them with ``functools.partial`` or ``layers.partial.Partial``.
+them with ``functools.partial`` or ``layers.partial.Partial``. There are::
 
     dot        q . k                            gaussian   -|q - k|^2 / 2
     cosine     q . k / (|q| |k|)                l2         -|q - k|

@@ -2,7 +2,7 @@
 
 Each token ``x`` (a row of ``dim`` numbers) is projected to ``num_heads`` queries, and
 to ``num_kv_heads`` keys and values. Every head attends for itself; the outputs, side by
-side, are projected back:
+side, are projected back::
 
     query = heads(x Wq)    key, value = kv_heads(x Wk), kv_heads(x Wv)
     out   = join(attend(query, key, value)) Wo
