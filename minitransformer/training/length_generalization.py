@@ -34,7 +34,7 @@ STEPS = {
     "selective copy": 2500,
     "counting": 400,
     "flip-flop": 1000,
-    "needle": 1000,
+    "needle": 4000,
     "text": 2500,
 }
 BATCH, PEAK_RATE, WARM_UP = 32, 3e-3, 50
