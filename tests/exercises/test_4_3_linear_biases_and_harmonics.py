@@ -227,7 +227,9 @@ def biased_means(scores, values, slope):
     WrongAnswer(
         exercise="biased_means",
         slip="starts the maximum from 0",
-        source=changed("biased_means", "-math.inf, 0.0, 0.0, []", "0.0, 0.0, 0.0, []"),
+        source=changed(
+            "biased_means", "-math.inf, 0.0, 0.0, []", "0.0, *np.zeros(2), []"
+        ),
         message="What was the maximum at first?",
     ),
     WrongAnswer(
