@@ -97,7 +97,7 @@ def look_back(freqs, back, pair):
         source=changed(
             "look_back", "key[pair] = 1.0", "key[[pair, pair + len(freqs)]] = 1.0"
         ),
-        message="who is turned further?",
+        message="is the most a score of 1?",
     ),
     WrongAnswer(
         exercise="mean_score",
@@ -137,7 +137,7 @@ def look_back(freqs, back, pair):
         exercise="mean_score",
         slip="takes the sine",
         source=changed("mean_score", "np.cos(angles)", "np.sin(angles)"),
-        message="how many numbers has a pair?",
+        message="why not 2?",
     ),
     WrongAnswer(
         exercise="key_with_peak",
