@@ -7,6 +7,7 @@ returns nothing, so a notebook cell that ends with it shows the figure alone.
 import matplotlib.pyplot as plt
 
 from minitransformer.plot.charts import bars, curves, points
+from minitransformer.plot.graphs import links
 from minitransformer.plot.maps import heatmap
 from minitransformer.plot.style import (
     COLORS,
@@ -38,6 +39,7 @@ __all__ = [
     "grid",
     "heatmap",
     "lattice",
+    "links",
     "points",
     "token_strip",
     "visible",

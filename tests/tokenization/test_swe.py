@@ -14,6 +14,8 @@ from minitransformer.tokenization.bpe import BPE
 from minitransformer.tokenization.byte_level import BYTES_IN_ORDER, count_chunks
 from minitransformer.tokenization.swe import SWE
 
+from .strategies import any_text, assigned_text, cover
+
 A, B = (BYTES_IN_ORDER.index(byte) for byte in b"ab")
 TOY = {b"low": 5, b"lower": 2, b"newest": 6, b"widest": 3}
 corpora = st.dictionaries(
@@ -27,6 +29,16 @@ corpora = st.dictionaries(
 @pytest.fixture(scope="module")
 def texts():
     return [article.text for article in data.wikipedia_articles()[:12]]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(texts):
+    return SWE.train_from_iterator(texts, vocab_size=1000, special_tokens=["<s>"])
+
+
+@pytest.fixture(scope="module")
+def peer(tokenizer):
+    return Tokenizer.from_str(json.dumps(tokenizer.to_dict()))
 
 
 def test_the_likelihood_worked_by_hand():
@@ -187,6 +199,20 @@ def test_unseen_tokens_keep_a_small_probability():
     log_probs = swe.probabilities({b"a": 3, b"b": 0})
     assert math.exp(log_probs[b"a"]) == pytest.approx(3 / 3.5)
     assert math.fsum(map(math.exp, log_probs.values())) == pytest.approx(1)
+
+
+@given(any_text)
+def test_decoding_gives_any_string_back(tokenizer, text):
+    encoding = tokenizer.encode(text)
+    assert tokenizer.decode(encoding.ids, skip_special_tokens=False) == text
+    assert cover(encoding.offsets, text)
+
+
+@given(assigned_text)
+def test_ids_and_offsets_are_those_of_the_tokenizers_package(tokenizer, peer, text):
+    ours, theirs = tokenizer.encode(text), peer.encode(text)
+    assert ours.ids == theirs.ids
+    assert ours.offsets == theirs.offsets
 
 
 @pytest.mark.parametrize("refinements", [0, 2])

@@ -14,7 +14,7 @@ from minitransformer.tokenization import lattice, unigram
 from minitransformer.tokenization.bpe import BPE
 from minitransformer.tokenization.unigram import Unigram
 
-from .strategies import any_text, assigned_text
+from .strategies import any_text, assigned_text, cover, decode_alike
 
 UNSEEN = [
     "Ночь, улица, фонарь, аптека.",
@@ -65,6 +65,16 @@ def test_ids_and_offsets_are_those_of_the_tokenizers_package(tokenizer, peer, te
     ours, theirs = tokenizer.encode(text), peer.encode(text)
     assert ours.ids == theirs.ids
     assert ours.offsets == theirs.offsets
+
+
+@given(any_text)
+def test_offsets_cover_the_text_from_left_to_right(tokenizer, text):
+    assert cover(tokenizer.encode(text).offsets, text)
+
+
+@given(st.lists(st.integers(0, 2000), max_size=12), st.booleans())
+def test_any_ids_decode_as_in_the_tokenizers_package(tokenizer, peer, ids, skip):
+    assert decode_alike(tokenizer, peer, ids, skip)
 
 
 def test_real_text_is_cut_as_by_the_tokenizers_package(tokenizer, peer):

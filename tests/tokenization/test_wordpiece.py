@@ -10,7 +10,7 @@ from minitransformer import data
 from minitransformer.tokenization import wordpiece
 from minitransformer.tokenization.wordpiece import ALPHABET, WordPiece
 
-from .strategies import any_text, assigned_text
+from .strategies import any_text, assigned_text, cover, decode_alike
 
 UNSEEN = [
     "Ночь, улица, фонарь, аптека.",
@@ -97,6 +97,16 @@ def test_ids_and_offsets_are_those_of_the_tokenizers_package(tokenizer, peer, te
     assert ours.ids == theirs.ids
     assert ours.tokens == theirs.tokens
     assert ours.offsets == theirs.offsets
+
+
+@given(any_text)
+def test_offsets_cover_the_text_from_left_to_right(tokenizer, text):
+    assert cover(tokenizer.encode(text).offsets, text)
+
+
+@given(st.lists(st.integers(0, 1199), max_size=12), st.booleans())
+def test_any_ids_decode_as_in_the_tokenizers_package(tokenizer, peer, ids, skip):
+    assert decode_alike(tokenizer, peer, ids, skip)
 
 
 @pytest.mark.parametrize("style", ["gpt2", "gpt4", "whitespace", "none"])

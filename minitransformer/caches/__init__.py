@@ -1,0 +1,1 @@
+"""What a layer keeps of earlier tokens: one object a layer, handed in and back."""

@@ -1,0 +1,1 @@
+"""From scores to text: how the next token is chosen, and the one after it."""

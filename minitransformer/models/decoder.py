@@ -1,0 +1,116 @@
+"""A decoder: from ids to the scores of the next id.
+
+    x = embed(ids) (+ code(pos))        x = block(x), layer by layer
+    logits = norm(x) head               head = embed^T, if they are tied
+
+What differs between models is handed in as functions of the layer's number, so that a
+model whose layers differ needs no options.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from minitransformer.layers.block import Block
+from minitransformer.layers.norm import RMSNorm
+
+
+class Decoder(nn.Module):
+    """Embedding, blocks, norm and head.
+
+    Its mixers have to be causal: the model does not see to it.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        dim: int,
+        num_layers: int,
+        *,
+        mixer: Callable[[int], nn.Module],
+        mlp: Callable[[int], nn.Module],
+        norm: Callable[[int], nn.Module] = RMSNorm,
+        code: nn.Module | None = None,
+        tied: bool = True,
+    ) -> None:
+        """Make the layers, and start them small.
+
+        Args:
+            vocab_size: how many ids there are.
+            dim: numbers in a token.
+            num_layers: blocks.
+            mixer: from the number of a layer to its mixer.
+            mlp: from the number of a layer to its feed-forward layer.
+            norm: from ``dim`` to a norm.
+            code: ``code(pos) -> [..., L, dim]``, added to the embedded ids.
+            tied: whether the head is the embedding.
+
+        Raises:
+            ValueError: a size is below 1.
+        """
+        super().__init__()
+        sizes = {"vocab_size": vocab_size, "dim": dim, "num_layers": num_layers}
+        for name, size in sizes.items():
+            if size < 1:
+                raise ValueError(f"{name} is {size}, needs at least 1")
+        self.embed = nn.Embedding(vocab_size, dim)
+        self.code = code
+        self.blocks = nn.ModuleList(
+            Block(mixer(i), mlp(i), (norm(dim), norm(dim))) for i in range(num_layers)
+        )
+        self.norm = norm(dim)
+        self.head = nn.Linear(dim, vocab_size, bias=False)
+        if tied:
+            self.head.weight = self.embed.weight
+        self.apply(_start_small)
+        for block in self.blocks:  # what adds to the stream, by its number of parts
+            for name, weight in block.named_parameters():
+                if name.endswith(("o_proj.weight", "down_proj.weight")):
+                    nn.init.normal_(weight, std=0.02 * (2 * num_layers) ** -0.5)
+
+    def forward(
+        self,
+        ids: Tensor,
+        *,
+        pos: Tensor | None = None,
+        caches: Sequence[Any] | None = None,
+    ) -> Tensor:
+        """Score the next id at every position.
+
+        Args:
+            ids: ``[B, L]``.
+            pos: where they stand, ``[L]`` or ``[B, L]``; -1 marks an empty slot. By
+                default ``0, 1, ...``.
+            caches: one for each layer, with ``update(key, value, pos)``; they need
+                ``pos``.
+
+        Returns:
+            ``[B, L, vocab_size]``.
+
+        Raises:
+            ValueError: an id is out of range (on a GPU its own error), or caches do not
+                fit.
+        """
+        if caches is not None and len(caches) != len(self.blocks):
+            raise ValueError(f"caches has {len(caches)}, needs {len(self.blocks)}")
+        size = self.embed.num_embeddings
+        if ids.device.type == "cpu" and ids.numel():  # a GPU would have to wait for it
+            low, high = int(ids.min()), int(ids.max())
+            if low < 0 or high >= size:
+                raise ValueError(f"ids go from {low} to {high}, needs 0 to {size - 1}")
+        x = self.embed(ids)
+        if self.code is not None:
+            at = torch.arange(ids.shape[1], device=ids.device) if pos is None else pos
+            x = x + self.code(at).to(x.dtype)
+        for i, block in enumerate(self.blocks):
+            x = block(x, pos=pos, cache=None if caches is None else caches[i])
+        return self.head(self.norm(x))
+
+
+def _start_small(module: nn.Module) -> None:
+    if isinstance(module, (nn.Linear, nn.Embedding)):
+        nn.init.normal_(module.weight, std=0.02)
+    if isinstance(module, nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)

@@ -1,0 +1,1 @@
+"""Where a token is: codes added to it, turns of queries and keys, bends of scores."""

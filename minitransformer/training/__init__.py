@@ -1,0 +1,1 @@
+"""From text to weights, and what comes of it."""
