@@ -89,10 +89,14 @@ def test_updates_of_a_repeated_row_add_up(rows):
 
 
 def test_a_step_is_cut_where_the_loss_curves_much():
-    table = np.zeros((3, 1))
-    updates, curvature = np.ones((4, 1)), np.array([1.5, 0.5, 0.5, 0.9])
-    word2vec.add_to_rows(table, np.array([0, 1, 0, 2]), updates, curvature)
-    assert table.tolist() == [[1.0], [1.0], [1.0]]  # row 0: 2 updates over 1.5 + 0.5
+    # one input of length 4, asked 3 times of row 0 and once of row 1; rate 0.25
+    vectors, outputs = np.full((1, 1), 4.0), np.zeros((2, 1))
+    asked = word2vec.Questions(
+        np.array([0, 1, 0]), np.array([[2.0, 1.0, 1.0]]), np.zeros((1, 3))
+    )
+    word2vec.learn_block(vectors, outputs, np.array([0]), asked, 0.25)
+    # row 0: a step of 0.25 * 3 * 4 / 2, over 0.25 / 8 * 16 * 3; row 1 is not cut
+    assert outputs == pytest.approx(np.array([[1.5 / 1.5], [0.5]]))
 
 
 def naive_windows(reach, sentence):
