@@ -67,7 +67,7 @@ def count_words(sentences: Iterable[Sequence[str]], min_count: int) -> Corpus:
         ValueError: a sentence is a string, not a sequence of words; or fewer than two
             words are left.
     """
-    texts = []
+    texts: list[list[str]] = []
     for sentence in sentences:
         if isinstance(sentence, str):
             raise ValueError(
@@ -87,9 +87,9 @@ def count_words(sentences: Iterable[Sequence[str]], min_count: int) -> Corpus:
     words = sorted(kept, key=lambda word: (-kept[word], word))
     row = {word: i for i, word in enumerate(words)}
     ids = np.array([row.get(word, -1) for text in texts for word in text])
-    sentence = np.repeat(np.arange(len(texts)), [len(text) for text in texts])
+    sentence_of = np.repeat(np.arange(len(texts)), [len(text) for text in texts])
     counts = np.array([kept[word] for word in words])
-    return Corpus(words, counts, ids[ids >= 0], sentence[ids >= 0])
+    return Corpus(words, counts, ids[ids >= 0], sentence_of[ids >= 0])
 
 
 def keep_probability(counts: ArrayLike, sample: float) -> NDArray[np.float64]:
