@@ -1,6 +1,6 @@
 """word2vec beside gensim: quality over seeds, and words a second.
 
-Run ``python tests/benchmarks/bench_embeddings.py``; it takes a quarter of an hour. With
+Run ``python tests/benchmarks/bench_embeddings.py``; expect tens of minutes. With
 names (``speed``, ``wikipedia``, ``lee``, ``planted``) it does only those parts. Both
 sides get the same sentences, settings and seeds, on one thread, in this process.
 Seconds are those of the processor, so that other programs on the machine count little,
