@@ -67,7 +67,7 @@ def count_words(sentences: Iterable[Sequence[str]], min_count: int) -> Corpus:
         ValueError: a sentence is a string, not a sequence of words; or fewer than two
             words are left.
     """
-    texts = []
+    texts: list[list[str]] = []
     for sentence in sentences:
         if isinstance(sentence, str):
             raise ValueError(
@@ -75,7 +75,9 @@ def count_words(sentences: Iterable[Sequence[str]], min_count: int) -> Corpus:
                 "split it first"
             )
         texts.append(list(sentence))
-    found = Counter(word for text in texts for word in text)
+    found: Counter[str] = Counter()
+    for text in texts:
+        found.update(text)
     kept = {word: count for word, count in found.items() if count >= min_count}
     if len(kept) < 2:
         raise ValueError(
@@ -84,9 +86,10 @@ def count_words(sentences: Iterable[Sequence[str]], min_count: int) -> Corpus:
         )
     words = sorted(kept, key=lambda word: (-kept[word], word))
     row = {word: i for i, word in enumerate(words)}
-    places = [(row[w], i) for i, text in enumerate(texts) for w in text if w in row]
-    ids, sentence_of = np.array(places, dtype=np.int64).T
-    return Corpus(words, np.array([kept[word] for word in words]), ids, sentence_of)
+    ids = np.array([row.get(word, -1) for text in texts for word in text])
+    sentence_of = np.repeat(np.arange(len(texts)), [len(text) for text in texts])
+    counts = np.array([kept[word] for word in words])
+    return Corpus(words, counts, ids[ids >= 0], sentence_of[ids >= 0])
 
 
 def keep_probability(counts: ArrayLike, sample: float) -> NDArray[np.float64]:
@@ -126,20 +129,20 @@ def huffman_paths(counts: Sequence[int] | NDArray[np.int64]) -> Paths:
     num_words = len(counts)
     heap = [(int(count), word) for word, count in enumerate(counts)]
     heapq.heapify(heap)
-    parent, turn = np.zeros((2, 2 * num_words - 1), dtype=np.int64)
-    for node in range(num_words, 2 * num_words - 1):
+    root = 2 * num_words - 2
+    parents, turns = [root] * (root + 1), [0] * (root + 1)
+    for node in range(num_words, root + 1):
         (light, left), (heavy, right) = heapq.heappop(heap), heapq.heappop(heap)
-        parent[[left, right]], turn[right] = node, 1
+        parents[left] = parents[right] = node
+        turns[right] = 1
         heapq.heappush(heap, (light + heavy, node))
-    ways: list[list[tuple[int, int]]] = []
-    for word in range(num_words):
-        way, at = [], word
-        while at != 2 * num_words - 2:
-            way.append((int(parent[at]) - num_words, int(turn[at])))
-            at = int(parent[at])
-        ways.append(way[::-1])
-    lengths = np.array([len(way) for way in ways])
-    both = np.zeros((num_words, lengths.max(), 2), dtype=np.int64)
-    for word, way in enumerate(ways):
-        both[word, : len(way)] = way
-    return Paths(both[..., 0], both[..., 1], lengths)
+    parent, turn = np.array(parents), np.array(turns)
+    climb = [np.arange(num_words)]  # all words at once, a step a row; the root stays
+    while (climb[-1] != root).any():
+        climb.append(parent[climb[-1]])
+    below = np.array(climb[:-1]).T
+    lengths = (below != root).sum(axis=1)
+    down = lengths[:, None] - 1 - np.arange(len(climb) - 1)
+    below = np.take_along_axis(below, np.maximum(down, 0), axis=1)
+    nodes, turned = parent[below] - num_words, turn[below]
+    return Paths(np.where(down < 0, 0, nodes), np.where(down < 0, 0, turned), lengths)

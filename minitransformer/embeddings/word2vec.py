@@ -42,6 +42,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from minitransformer.embeddings.keyed_vectors import KeyedVectors
@@ -74,8 +75,8 @@ class Questions(NamedTuple):
 
 
 def sigmoid(x: Array) -> Array:
-    """Return 1 / (1 + exp(-x)), which overflows nowhere in this form."""
-    return 0.5 * np.tanh(0.5 * x) + 0.5
+    """Return 1 / (1 + exp(-x)), by torch: three times as fast as NumPy's tanh."""
+    return torch.sigmoid(torch.from_numpy(x)).numpy()
 
 
 def loss(inputs: Array, outputs: Array, yes: Array, no: Array) -> float:
@@ -115,28 +116,20 @@ def gradients(
     return error @ outputs, error.T @ inputs
 
 
-def add_to_rows(
-    table: Array, rows: Ints, updates: Array, curvature: Array | None = None
-) -> None:
+def add_to_rows(table: Array, rows: Ints, updates: Array) -> None:
     """Add ``updates[i]`` to ``table[rows[i]]``, in place, though rows may repeat.
 
-    ``table[rows] += updates`` would keep one update of each repeated row. Here every
-    occurrence of a row is given the sum over all of them, so it is no matter which is
-    kept. For the few rows of a block one matrix product is the fastest way: twice as
+    ``table[rows] += updates`` would keep one update of each repeated row. torch adds
+    all of them, in order, in memory that it shares with the arrays: several times as
     fast as ``np.add.at``.
 
     Args:
         table: ``[words, dim]``.
         rows: ``[n]``.
-        updates: ``[n, dim]``.
-        curvature: ``[n]``; where the sum over the occurrences of a row exceeds 1, the
-            row's update is divided by it.
+        updates: ``[n, dim]``, of the type of ``table``.
     """
-    same = (rows[:, None] == rows).astype(updates.dtype)
-    total = same @ updates
-    if curvature is not None:
-        total /= np.maximum(1, same @ curvature)[:, None]
-    table[rows] += total
+    from_numpy = torch.from_numpy
+    from_numpy(table).index_add_(0, from_numpy(rows), from_numpy(updates))
 
 
 def neighbors(start: int, stop: int, reach: Ints, sentence: Ints) -> tuple[int, Array]:
@@ -240,10 +233,12 @@ def learn_block(
     inputs = asked if mean is None else mean @ asked
     d_inputs, d_outputs = gradients(inputs, given, yes, no)
     curvature = alpha / 8 * (np.einsum("id,id->i", inputs, inputs) @ (yes + no))
+    cut = np.maximum(1, np.bincount(rows, curvature)[rows])
+    rates = (alpha / cut).astype(outputs.dtype)
     if mean is not None:  # in full to each, as the program of the paper does
         d_inputs = (mean > 0).T.astype(mean.dtype) @ d_inputs
     add_to_rows(vectors, context, -alpha * d_inputs)
-    add_to_rows(outputs, rows, -alpha * d_outputs, curvature)
+    add_to_rows(outputs, rows, -rates[:, None] * d_outputs)
 
 
 class Word2Vec:

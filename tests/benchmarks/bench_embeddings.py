@@ -1,10 +1,10 @@
 """word2vec beside gensim: quality over seeds, and words a second.
 
-Run ``python tests/benchmarks/bench_embeddings.py``; it takes half an hour. With names
-(``speed``, ``wikipedia``, ``lee``, ``planted``) it does only those parts. Both sides
-get the same sentences, settings and seeds, on one thread, in this process. Seconds are
-those of the processor, so that other programs on the machine count little, and the two
-take turns. Nothing is measured while the tests of ``embeddings`` fail.
+Run ``python tests/benchmarks/bench_embeddings.py``; expect tens of minutes. With
+names (``speed``, ``wikipedia``, ``lee``, ``planted``) it does only those parts. Both
+sides get the same sentences, settings and seeds, on one thread, in this process.
+Seconds are those of the processor, so that other programs on the machine count little,
+and the two take turns. Nothing is measured while the tests of ``embeddings`` fail.
 """
 
 import os
@@ -14,21 +14,20 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import platform
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import gensim
 import numpy as np
+import torch
+from timing import best_of, refuse_while_red
 
 from minitransformer import data
 from minitransformer.embeddings.keyed_vectors import KeyedVectors
 from minitransformer.embeddings.word2vec import Word2Vec
 
-TESTS = Path(__file__).parents[1] / "embeddings"
 SEEDS = range(1, 6)
 ROUNDS = 3
 MODES = {
@@ -83,7 +82,9 @@ def compare(
     **settings: Any,
 ) -> None:
     """Print mean and spread over the seeds, ours beside gensim's."""
-    print(f"\n{corpus}: {sum(map(len, sentences))} words, {settings}, 5 seeds")
+    chosen = ", ".join(f"{name} {value}" for name, value in settings.items())
+    words = sum(map(len, sentences))
+    print(f"\n{corpus}: {words} words, {chosen}, else the defaults, {len(SEEDS)} seeds")
     for mode, switches in MODES.items():
         scores = np.zeros((2, len(SEEDS), len(judges)))
         for side, train in enumerate((ours, theirs)):
@@ -104,37 +105,36 @@ def compare_speed(sentences: Sentences) -> None:
     words = sum(map(len, sentences))
     print(f"\nspeed: {words} words, one epoch, best of {ROUNDS}")
     for mode, switches in MODES.items():
-        best = [np.inf, np.inf]
-        for _ in range(ROUNDS):
-            for side, train in enumerate((ours, theirs)):
-                start = time.process_time()
-                train(sentences, epochs=1, **switches)
-                best[side] = min(best[side], time.process_time() - start)
+        our_time, their_time = best_of(
+            ROUNDS,
+            lambda switches=switches: ours(sentences, epochs=1, **switches),
+            lambda switches=switches: theirs(sentences, epochs=1, **switches),
+            clock=time.process_time,
+        )
         print(
-            f"  {mode}: ours {words / best[0]:,.0f} words/s, "
-            f"gensim {words / best[1]:,.0f}: {best[1] / best[0]:.2f} times as fast "
-            "(wanted: 0.2, aim: 0.5)",
+            f"  {mode}: ours {words / our_time:,.0f} words/s, "
+            f"gensim {words / their_time:,.0f}: "
+            f"{their_time / our_time:.2f} times as fast (wanted: 0.2, aim: 0.5)",
             flush=True,
         )
 
 
 def main() -> None:
     """Check, then measure."""
-    tests = [sys.executable, "-m", "pytest", "-q", "--numprocesses=0", str(TESTS)]
-    if subprocess.run(tests, cwd=TESTS.parents[1]).returncode != 0:
-        sys.exit("the tests of embeddings fail: nothing is measured")
+    refuse_while_red("embeddings")
     print(
         f"Python {platform.python_version()}, numpy {np.__version__}, "
-        f"gensim {gensim.__version__}, {platform.machine()}, one thread"
+        f"torch {torch.__version__}, gensim {gensim.__version__}, "
+        f"{platform.machine()}, one thread"
     )
     parts = sys.argv[1:] or ["speed", "wikipedia", "lee", "planted"]
     people = {name: spearman(name) for name in WORD_PAIRS}
     if "speed" in parts:
         compare_speed(wikipedia())
     if "wikipedia" in parts:
-        compare("wikipedia", wikipedia(), people)
+        compare("wikipedia", wikipedia(), people, epochs=2)
     if "lee" in parts:
-        compare("lee", lee(), people, epochs=20)
+        compare("lee", lee(), people, epochs=10)
     if "planted" in parts:
         planted = data.planted_analogies().sentences
         judge = {"planted analogies": analogies}

@@ -13,16 +13,12 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import math
 import platform
-import subprocess
-import sys
-import time
 from collections import Counter
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tokenizers
+from timing import best_of, refuse_while_red, seconds
 
 from minitransformer import data
 from minitransformer.tokenization import merges, pretokenize
@@ -31,23 +27,9 @@ from minitransformer.tokenization.swe import SWE, log_likelihood
 from minitransformer.tokenization.unigram import Unigram
 from minitransformer.tokenization.wordpiece import WordPiece
 
-TESTS = Path(__file__).parents[1] / "tokenization"
 VOCAB_SIZE = 8192
 ROUNDS = 5
 NAIVE_ARTICLES, NAIVE_TOKENS = 5, 600  # where the textbook loop takes about 10 s
-
-
-def seconds(run: Callable[[], object]) -> float:
-    """Return how long one call takes."""
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
-
-
-def best_of(rounds: int, *runs: Callable[[], object]) -> list[float]:
-    """Time the runs in turns; return the best time of each, in seconds."""
-    times = [[seconds(run) for run in runs] for _ in range(rounds)]
-    return [min(column) for column in zip(*times, strict=True)]
 
 
 def train_theirs(texts: list[str]) -> tokenizers.Tokenizer:
@@ -172,9 +154,7 @@ def compare_with_the_definition(texts: list[str]) -> None:
 
 def main() -> None:
     """Check, then measure."""
-    tests = [sys.executable, "-m", "pytest", "-q", "--numprocesses=0", str(TESTS)]
-    if subprocess.run(tests, cwd=TESTS.parents[1]).returncode != 0:
-        sys.exit("the tests of tokenization fail: nothing is timed")
+    refuse_while_red("tokenization")
     print(
         f"Python {platform.python_version()}, numpy {np.__version__}, "
         f"tokenizers {tokenizers.__version__}, {platform.machine()}, one thread"

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from minitransformer import data
 from minitransformer.embeddings import word2vec
-from minitransformer.embeddings.vocabulary import huffman_paths
+from minitransformer.embeddings.vocabulary import huffman_paths, keep_probability
 from minitransformer.embeddings.word2vec import Word2Vec
 
 MODES = {
@@ -89,10 +89,14 @@ def test_updates_of_a_repeated_row_add_up(rows):
 
 
 def test_a_step_is_cut_where_the_loss_curves_much():
-    table = np.zeros((3, 1))
-    updates, curvature = np.ones((4, 1)), np.array([1.5, 0.5, 0.5, 0.9])
-    word2vec.add_to_rows(table, np.array([0, 1, 0, 2]), updates, curvature)
-    assert table.tolist() == [[1.0], [1.0], [1.0]]  # row 0: 2 updates over 1.5 + 0.5
+    # one input of length 4, asked 3 times of row 0 and once of row 1; rate 0.25
+    vectors, outputs = np.full((1, 1), 4.0), np.zeros((2, 1))
+    asked = word2vec.Questions(
+        np.array([0, 1, 0]), np.array([[2.0, 1.0, 1.0]]), np.zeros((1, 3))
+    )
+    word2vec.learn_block(vectors, outputs, np.array([0]), asked, 0.25)
+    # row 0: a step of 0.25 * 3 * 4 / 2, over 0.25 / 8 * 16 * 3; row 1 is not cut
+    assert outputs == pytest.approx(np.array([[1.5 / 1.5], [0.5]]))
 
 
 def naive_windows(reach, sentence):
@@ -226,6 +230,66 @@ def test_the_same_seed_gives_the_same_vectors_and_another_others(mode):
     assert vectors(1).dtype == np.float32
     assert (vectors(1) == vectors(1)).all()
     assert (vectors(1) != vectors(2)).any()
+
+
+def shares(words):
+    """How often each of the three words was seen, as shares of all."""
+    return np.bincount(np.concatenate(words), minlength=3) / sum(map(len, words))
+
+
+@pytest.fixture
+def asked_in_training(monkeypatch):
+    """The arguments of ``ask_noise`` in each block of a training still to come."""
+    calls, ask = [], word2vec.ask_noise
+
+    def watch(*arguments):
+        calls.append(arguments)
+        return ask(*arguments)
+
+    monkeypatch.setattr(word2vec, "ask_noise", watch)
+    return calls
+
+
+COUNTS = np.array([8000, 1000, 200])
+SKEWED = [["a"] * 40 + ["b"] * 5 + ["c"]] * 200
+
+
+@pytest.mark.parametrize("sample", [0, 0.01])
+def test_training_reads_what_subsampling_keeps(asked_in_training, sample):
+    Word2Vec(SKEWED, vector_size=2, epochs=3, sample=sample)
+    kept = 3 * COUNTS * keep_probability(COUNTS, sample)
+    found = np.bincount(np.concatenate([words for _, words, _, _ in asked_in_training]))
+    assert (np.abs(found - kept) <= 5 * np.sqrt(kept) * (sample > 0)).all()
+
+
+@pytest.mark.parametrize("settings", [{}, {"ns_exponent": 0}, {"ns_exponent": 1}])
+def test_noise_is_drawn_by_count_to_the_exponent(asked_in_training, settings):
+    Word2Vec(SKEWED, vector_size=2, epochs=2, sample=0, negative=3, **settings)
+    wanted = COUNTS ** settings.get("ns_exponent", 0.75)
+    drawn = [noise for _, _, noise, _ in asked_in_training]
+    deviation = 0.5 / np.sqrt(sum(map(len, drawn)))  # at most, of a share
+    assert shares(drawn) == pytest.approx(wanted / wanted.sum(), abs=5 * deviation)
+    assert {negative for *_, negative in asked_in_training} == {3}
+
+
+def test_a_window_reaches_one_to_window_words_alike_often(monkeypatch):
+    reaches, find = [], word2vec.neighbors
+
+    def watch(start, stop, reach, sentence):
+        reaches.append(reach[start:stop] - 1)
+        return find(start, stop, reach, sentence)
+
+    monkeypatch.setattr(word2vec, "neighbors", watch)
+    Word2Vec(SKEWED, vector_size=2, window=3, epochs=1, sample=0)
+    assert shares(reaches) == pytest.approx(1 / 3, abs=0.03)  # 9,200 draws, 5 sd
+
+
+@pytest.mark.parametrize("sg", [0, 1])
+def test_skip_gram_asks_for_each_neighbor_and_cbow_once(asked_in_training, sg):
+    text = [["a", "b", "c"]] * 5
+    Word2Vec(text, vector_size=2, window=1, epochs=1, sample=0, sg=sg)
+    pairs = sum(predicts.sum() for predicts, *_ in asked_in_training)
+    assert pairs == (5 * 4 if sg else 5 * 3)
 
 
 def test_which_tables_there_are():
