@@ -7,6 +7,7 @@ module reads them, cleans them and splits them, the same way on every machine.
 
 import bz2
 import hashlib
+import random
 import re
 from collections.abc import Callable, Iterable
 from functools import cache
@@ -174,3 +175,58 @@ def simlex999() -> tuple[tuple[str, str, float], ...]:
     Source: Hill, Reichart & Korhonen (2015), arXiv:1408.3456. 999 pairs.
     """
     return _word_pairs("simlex999.txt")
+
+
+class PlantedAnalogies(NamedTuple):
+    """A made-up text whose analogies are known.
+
+    Attributes:
+        sentences: lists of words.
+        questions: (a, b, c, d), a is to b as c is to d.
+    """
+
+    sentences: list[list[str]]
+    questions: list[tuple[str, str, str, str]]
+
+
+def planted_analogies(
+    num_sentences: int = 3000, *, kinds: int = 12, forms: int = 4, seed: int = 0
+) -> PlantedAnalogies:
+    """Make a text in which each word is one kind in one form, as *queens* or *king*.
+
+    A sentence is about one such word, ``k3f1`` say. It holds that word, two of ten
+    words that go with the kind, two of ten that go with the form, and four of fifty
+    that go with anything, in any order. So ``k3f1`` is to ``k3f2`` as ``k5f1`` to
+    ``k5f2``.
+
+    Args:
+        num_sentences: length of the text; each sentence has nine words.
+        kinds: how many kinds there are, at least two.
+        forms: how many forms there are, at least two.
+        seed: another seed is another text.
+
+    Raises:
+        ValueError: fewer than two kinds or forms.
+    """
+    for name, value in (("kinds", kinds), ("forms", forms)):
+        if value < 2:
+            raise ValueError(f"{name} is {value}, needs at least 2")
+    rng = random.Random(seed)
+    sentences = []
+    for _ in range(num_sentences):
+        kind, form = rng.randrange(kinds), rng.randrange(forms)
+        sentence = [f"k{kind}f{form}"]
+        sentence += [f"k{kind}_{rng.randrange(10)}" for _ in range(2)]
+        sentence += [f"f{form}_{rng.randrange(10)}" for _ in range(2)]
+        sentence += [f"x_{rng.randrange(50)}" for _ in range(4)]
+        rng.shuffle(sentence)
+        sentences.append(sentence)
+    pairs = [(first, second) for first in range(forms) for second in range(forms)]
+    questions = [
+        (f"k{one}f{first}", f"k{one}f{second}", f"k{two}f{first}", f"k{two}f{second}")
+        for one in range(kinds)
+        for two in range(kinds)
+        for first, second in pairs
+        if one != two and first != second
+    ]
+    return PlantedAnalogies(sentences, questions)

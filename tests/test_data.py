@@ -1,4 +1,5 @@
 import random
+import re
 from importlib.util import find_spec
 
 import pytest
@@ -121,3 +122,29 @@ def test_missing_file_is_named():
     assert find_spec("gensim") is not None
     with pytest.raises(FileNotFoundError, match=r"no nothing\.txt"):
         data._gensim_file("nothing.txt")
+
+
+def test_planted_analogies_are_in_the_text():
+    text = data.planted_analogies(500, kinds=3, forms=2, seed=1)
+    assert len(text.sentences) == 500
+    assert {len(sentence) for sentence in text.sentences} == {9}
+    words = {word for sentence in text.sentences for word in sentence}
+    assert {word for question in text.questions for word in question} <= words
+    assert len(text.questions) == len(set(text.questions)) == 3 * 2 * 2 * 1
+    assert ("k0f0", "k0f1", "k2f0", "k2f1") in text.questions
+    for sentence in text.sentences:
+        (about,) = [word for word in sentence if re.fullmatch(r"k\d+f\d+", word)]
+        kind, form = about[1:].split("f")
+        assert sum(word.startswith(f"k{kind}_") for word in sentence) == 2
+        assert sum(word.startswith(f"f{form}_") for word in sentence) == 2
+
+
+def test_another_seed_is_another_planted_text():
+    assert data.planted_analogies(9, seed=1) == data.planted_analogies(9, seed=1)
+    assert data.planted_analogies(9, seed=1) != data.planted_analogies(9, seed=2)
+
+
+@pytest.mark.parametrize("name", ["kinds", "forms"])
+def test_an_analogy_needs_two_of_each(name):
+    with pytest.raises(ValueError, match=f"{name} is 1, needs at least 2"):
+        data.planted_analogies(9, **{name: 1})

@@ -1,5 +1,7 @@
 """A block of a transformer: mix the tokens, then change each for itself.
 
+For tokens ``x``::
+
     x = x + mixer(norm(x))
     x = x + mlp(norm(x))
 

@@ -1,5 +1,7 @@
 """The feed-forward layer: each token for itself.
 
+With projections ``up``, ``gate`` and ``down``::
+
     GELU     down(gelu(up(x)))
     SwiGLU   down(silu(gate(x)) * up(x))
 

@@ -1,5 +1,7 @@
 """Normalization of tokens.
 
+With a gain ``g`` for each number of a token ``x``::
+
     RMSNorm(x) = g x / sqrt(mean(x^2) + eps)
 
 Unlike layer normalization it neither subtracts the mean nor adds a bias.

@@ -1,5 +1,7 @@
 """A decoder: from ids to the scores of the next id.
 
+In the order of the computation::
+
     x = embed(ids) (+ code(pos))        x = block(x), layer by layer
     logits = norm(x) head               head = embed^T, if they are tied
 

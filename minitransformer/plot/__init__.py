@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 
 from minitransformer.plot.charts import bars, curves, points
 from minitransformer.plot.graphs import links
+from minitransformer.plot.landscape import landscape
 from minitransformer.plot.maps import heatmap
 from minitransformer.plot.style import (
     COLORS,
@@ -38,6 +39,7 @@ __all__ = [
     "curves",
     "grid",
     "heatmap",
+    "landscape",
     "lattice",
     "links",
     "points",

@@ -1,7 +1,7 @@
 """Positions as vectors that are added to the tokens.
 
 The sinusoidal code of position ``n`` is a clock with ``dim / 2`` hands, each slower
-than the one before:
+than the one before::
 
     code(n)_2i = sin(n w_i)    code(n)_2i+1 = cos(n w_i)    w_i = base^(-2 i / dim)
 

@@ -1,7 +1,7 @@
 """Positions as numbers added to scores, by the distance of query and key.
 
 Each is a ``score_mod(score, b, h, q_idx, kv_idx)``, for ``attention`` and for flex
-attention; those that learn are modules. With ``d`` the distance,
+attention; those that learn are modules. With ``d`` the distance::
 
     ALiBi    -m_h d                               m_h = 2^(-8 h / H), h = 1..H
     T5       table[bucket(d), h]                  near distances exact, far ones by log

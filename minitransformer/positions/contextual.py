@@ -1,7 +1,7 @@
 """Contextual position encoding (CoPE): positions count what the query cares about.
 
 Each query decides by a gate which keys count. The position of a key is the number of
-counted keys from it up to the query, a fraction in general:
+counted keys from it up to the query, a fraction in general::
 
     g_ij = sigmoid(s q_i . k_j)          p_ij = sum of g_im over the keys m from j to i
     score_ij = s (q_i . k_j + q_i . e[p_ij])                            s = 1 / sqrt(E)

@@ -2,7 +2,7 @@
 
 Two changes to RoPE. A frequency that made no full turn within the training length was
 never seen whole: it is dropped, and its pair stands still. And each of the ``M``
-turning pairs of head ``h`` gets a Fourier series of all ``F`` kept frequencies:
+turning pairs of head ``h`` gets a Fourier series of all ``F`` kept frequencies::
 
     S_m(t) = sum_f a_hfm sin(w_f t)      C_m(t) = sum_f b_hfm cos(w_f t)
     (x, y)_m  ->  (x C - y S, x S + y C)

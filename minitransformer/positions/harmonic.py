@@ -1,7 +1,7 @@
 """Rotary positions and a linear bias at once, with harmonic slopes.
 
 Key 001c of the course, Fulu Li, arXiv 2410.18441: "factored combination of RoPE and
-ALiBi with a harmonic series". Only the abstract says so; what follows is our reading:
+ALiBi with a harmonic series". Only the abstract says so; what follows is our reading::
 
     score_ij = (R_i q) . (R_j k) / sqrt(E)  -  m_h |i - j|        m_h = 1 / h, h = 1..H
 

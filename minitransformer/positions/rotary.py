@@ -2,7 +2,7 @@
 
 The numbers of a query or key are taken in pairs; pair ``i`` of a vector at position
 ``n`` is turned by the angle ``n w_i``, with ``w_i = base^(-2 i / E)``. A turn keeps
-lengths, and of two turns only the difference is left in a dot product:
+lengths, and of two turns only the difference is left in a dot product::
 
     R(m) q . R(n) k  =  q . R(n - m) k
 

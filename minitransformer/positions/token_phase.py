@@ -1,7 +1,7 @@
 """Token-aware phase attention (TAPA): how fast a score turns with distance is learned.
 
 Queries and keys are cut in two parts. The amplitudes ``A``, a share ``theta`` of the
-numbers, say how much; the phases ``P`` say how the score swings with the distance:
+numbers, say how much; the phases ``P`` say how the score swings with the distance::
 
     s_ij = amplitude * cos(2 pi |i - j|^alpha phase)
     amplitude = (q_A . k_A) / sqrt(theta E)    phase = (q_P . k_P) / sqrt((1 - theta) E)

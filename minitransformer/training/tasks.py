@@ -1,7 +1,7 @@
 """Small tasks with a known answer at any length, on which positions show what they do.
 
 A task makes a batch: ids ``[B, L]``, and the id that should come next at every place
-``[B, L]``, ``IGNORE`` where nothing is asked. Given a generator it is reproducible.
+``[B, L]``, ``IGNORE`` where nothing is asked. Given a generator it is reproducible::
 
     copy             write the first half again
     selective copy   write the eight marked symbols among blanks, in order

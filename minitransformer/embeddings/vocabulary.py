@@ -1,0 +1,145 @@
+r"""What word2vec knows of words before it trains: counts, and what is made of them.
+
+With the count :math:`c_w` of a word among :math:`N`, and its share
+:math:`f_w = c_w / N`:
+
+- *sub-sampling* keeps an occurrence with probability
+  :math:`\min(1, \sqrt{t / f_w} + t / f_w)`;
+- *noise words* are drawn with probability proportional to :math:`c_w^{3/4}`;
+- the *Huffman tree* of the counts gives a frequent word a short path from the root: the
+  fewest yes-or-no questions, on average, that tell the words apart.
+
+Source: Mikolov et al., arXiv:1310.4546. The paper's text keeps an occurrence with
+probability :math:`\sqrt{t / f_w}`; the term :math:`t / f_w` is in the authors' program,
+and in gensim, and so here.
+"""
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+class Corpus(NamedTuple):
+    """Sentences as one row of ids.
+
+    Attributes:
+        words: the vocabulary, the most frequent word first.
+        counts: how often each occurs, ``[words]``.
+        ids: the words of all sentences in a row, ``[tokens]``; rare ones are gone.
+        sentence: the number of the sentence that each belongs to, ``[tokens]``.
+    """
+
+    words: list[str]
+    counts: NDArray[np.int64]
+    ids: NDArray[np.int64]
+    sentence: NDArray[np.int64]
+
+
+class Paths(NamedTuple):
+    """The way from the root of the tree to each word.
+
+    Attributes:
+        nodes: the inner nodes on the way, ``[words, longest]``, 0 is the first made.
+        turns: which way to turn at each, 0 or 1, ``[words, longest]``.
+        lengths: how many of these a word has, ``[words]``.
+    """
+
+    nodes: NDArray[np.int64]
+    turns: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+
+
+def count_words(sentences: Iterable[Sequence[str]], min_count: int) -> Corpus:
+    """Number the words and write the sentences as ids.
+
+    Args:
+        sentences: each a sequence of words.
+        min_count: rarer words are dropped, and their neighbors move together.
+
+    Returns:
+        The corpus; words of equal count stand in alphabetical order.
+
+    Raises:
+        ValueError: a sentence is a string, not a sequence of words; or fewer than two
+            words are left.
+    """
+    texts = []
+    for sentence in sentences:
+        if isinstance(sentence, str):
+            raise ValueError(
+                f"sentences holds the text {sentence[:30]!r}, needs lists of words: "
+                "split it first"
+            )
+        texts.append(list(sentence))
+    found = Counter(word for text in texts for word in text)
+    kept = {word: count for word, count in found.items() if count >= min_count}
+    if len(kept) < 2:
+        raise ValueError(
+            f"sentences has {len(kept)} of {len(found)} words at least {min_count} "
+            "times (min_count), needs two words"
+        )
+    words = sorted(kept, key=lambda word: (-kept[word], word))
+    row = {word: i for i, word in enumerate(words)}
+    places = [(row[w], i) for i, text in enumerate(texts) for w in text if w in row]
+    ids, sentence_of = np.array(places, dtype=np.int64).T
+    return Corpus(words, np.array([kept[word] for word in words]), ids, sentence_of)
+
+
+def keep_probability(counts: ArrayLike, sample: float) -> NDArray[np.float64]:
+    """Return the probability that sub-sampling keeps an occurrence of each word.
+
+    Args:
+        counts: ``[words]``.
+        sample: the share t of the text from which on words are thinned; 0 keeps all.
+    """
+    counts = np.asarray(counts, dtype=float)
+    if sample == 0:
+        return np.ones_like(counts)
+    ratio = sample * counts.sum() / counts
+    return np.minimum(1, np.sqrt(ratio) + ratio)
+
+
+def noise_probability(counts: ArrayLike, exponent: float) -> NDArray[np.float64]:
+    """Return the probability of each word as a negative sample, ``[words]``.
+
+    Args:
+        counts: ``[words]``.
+        exponent: 1 draws words as they occur, 0 all alike, 0.75 in between.
+    """
+    power = np.asarray(counts, dtype=float) ** exponent
+    return power / power.sum()
+
+
+def huffman_paths(counts: Sequence[int] | NDArray[np.int64]) -> Paths:
+    """Build the Huffman tree of the counts: always join the two lightest nodes.
+
+    Among nodes of equal weight the one made first is joined first, and a word counts as
+    made before all inner nodes. The lighter of two is reached by turn 0.
+
+    Args:
+        counts: ``[words]``, at least two.
+    """
+    num_words = len(counts)
+    heap = [(int(count), word) for word, count in enumerate(counts)]
+    heapq.heapify(heap)
+    parent, turn = np.zeros((2, 2 * num_words - 1), dtype=np.int64)
+    for node in range(num_words, 2 * num_words - 1):
+        (light, left), (heavy, right) = heapq.heappop(heap), heapq.heappop(heap)
+        parent[[left, right]], turn[right] = node, 1
+        heapq.heappush(heap, (light + heavy, node))
+    ways: list[list[tuple[int, int]]] = []
+    for word in range(num_words):
+        way, at = [], word
+        while at != 2 * num_words - 2:
+            way.append((int(parent[at]) - num_words, int(turn[at])))
+            at = int(parent[at])
+        ways.append(way[::-1])
+    lengths = np.array([len(way) for way in ways])
+    both = np.zeros((num_words, lengths.max(), 2), dtype=np.int64)
+    for word, way in enumerate(ways):
+        both[word, : len(way)] = way
+    return Paths(both[..., 0], both[..., 1], lengths)

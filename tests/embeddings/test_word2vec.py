@@ -1,0 +1,312 @@
+import gensim
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minitransformer import data
+from minitransformer.embeddings import word2vec
+from minitransformer.embeddings.vocabulary import huffman_paths
+from minitransformer.embeddings.word2vec import Word2Vec
+
+MODES = {
+    "skip-gram, noise": {"sg": 1, "hs": 0, "negative": 5},
+    "skip-gram, tree": {"sg": 1, "hs": 1, "negative": 0},
+    "CBOW, noise": {"sg": 0, "hs": 0, "negative": 5},
+    "CBOW, tree": {"sg": 0, "hs": 1, "negative": 0},
+    "skip-gram, both": {"sg": 1, "hs": 1, "negative": 5},
+}
+each_mode = pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
+
+
+def two_topics(num_sentences=1000, seed=0):
+    """Sentences about one of two topics, three words each."""
+    rng = np.random.default_rng(seed)
+    topics = rng.integers(0, 2, num_sentences)
+    return [[f"{'ab'[t]}{i}" for i in rng.integers(0, 3, 8)] for t in topics]
+
+
+def questions(seed, num_inputs=5, num_outputs=4, dim=3):
+    """Random inputs, outputs, and how often the answers are yes and no."""
+    rng = np.random.default_rng(seed)
+    inputs, outputs = rng.normal(size=(9, dim))[:num_inputs], rng.normal(size=(9, dim))
+    yes, no = rng.integers(0, 3, size=(2, num_inputs, num_outputs))
+    return inputs, outputs[:num_outputs], yes.astype(float), no + 0.5
+
+
+def test_the_loss_worked_by_hand():
+    # scores 0 and ln 3: sigma is 1/2 and 3/4
+    inputs, outputs = np.array([[1.0]]), np.array([[0.0], [np.log(3)]])
+    yes, no = np.array([[2.0, 1.0]]), np.array([[0.0, 4.0]])
+    wanted = -2 * np.log(1 / 2) - np.log(3 / 4) - 4 * np.log(1 / 4)
+    assert word2vec.loss(inputs, outputs, yes, no) == pytest.approx(wanted)
+
+
+def test_huge_scores_overflow_nowhere():
+    one = np.array([[1.0]])
+    for scale in (1e4, -1e4):
+        loss = word2vec.loss(one * scale, one, one, one)
+        assert loss == pytest.approx(1e4)
+        assert np.isfinite(word2vec.gradients(one * scale, one, one, one)).all()
+
+
+@given(st.integers(0, 10**6))
+def test_gradients_are_those_of_finite_differences(seed):
+    inputs, outputs, yes, no = questions(seed)
+    got = word2vec.gradients(inputs, outputs, yes, no)
+    step = 1e-5
+    for table, gradient in zip((inputs, outputs), got, strict=True):
+        for place in np.ndindex(table.shape):
+            before = table[place]
+            table[place] = before + step
+            above = word2vec.loss(inputs, outputs, yes, no)
+            table[place] = before - step
+            below = word2vec.loss(inputs, outputs, yes, no)
+            table[place] = before
+            # error of order step^2, and rounding of a loss below 1000 over the step
+            assert gradient[place] == pytest.approx(
+                (above - below) / 2 / step, abs=1e-6
+            )
+
+
+@given(st.integers(0, 10**6))
+def test_gradients_are_those_of_the_definition(seed):
+    arrays = questions(seed)
+    got, wanted = word2vec.gradients(*arrays), word2vec.naive_gradients(*arrays)
+    for ours, theirs in zip(got, wanted, strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-12)
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=12))
+def test_updates_of_a_repeated_row_add_up(rows):
+    rows = np.array(rows)
+    rng = np.random.default_rng(0)
+    updates = rng.normal(size=(len(rows), 3))
+    table, wanted = np.ones((5, 3)), np.ones((5, 3))
+    word2vec.add_to_rows(table, rows, updates)
+    np.add.at(wanted, rows, updates)
+    assert table == pytest.approx(wanted, abs=1e-12)
+
+
+def test_a_step_is_cut_where_the_loss_curves_much():
+    table = np.zeros((3, 1))
+    updates, curvature = np.ones((4, 1)), np.array([1.5, 0.5, 0.5, 0.9])
+    word2vec.add_to_rows(table, np.array([0, 1, 0, 2]), updates, curvature)
+    assert table.tolist() == [[1.0], [1.0], [1.0]]  # row 0: 2 updates over 1.5 + 0.5
+
+
+def naive_windows(reach, sentence):
+    """All (neighbor, word) of a text, by the definition."""
+    places = range(len(reach))
+    return {
+        (i, j)
+        for j in places
+        for i in places
+        if i != j and abs(i - j) <= reach[j] and sentence[i] == sentence[j]
+    }
+
+
+@given(
+    st.lists(st.integers(1, 4), min_size=1, max_size=12),
+    st.integers(1, 5),
+    st.randoms(use_true_random=False),
+)
+def test_blocks_find_all_pairs_once_and_cross_no_sentence(reach, length, rng):
+    reach = np.array(reach)
+    sentence = np.cumsum([rng.randrange(2) for _ in reach])
+    found = []
+    for start in range(0, len(reach), length):
+        stop = min(start + length, len(reach))
+        first, inside = word2vec.neighbors(start, stop, reach, sentence)
+        found += [(i + first, j + start) for i, j in np.argwhere(inside).tolist()]
+    assert len(found) == len(set(found))
+    assert set(found) == naive_windows(reach, sentence)
+
+
+def test_noise_questions_worked_by_hand():
+    predicts = np.array([[1, 0], [1, 1], [0, 0]], dtype=np.float32)
+    asked = word2vec.ask_noise(predicts, np.array([7, 8]), np.array([3, 3, 9, 7]), 2)
+    assert asked.outputs.tolist() == [7, 8, 3, 3, 9, 7]
+    assert asked.yes.tolist() == [[1, 0, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0], [0] * 6]
+    assert asked.no.tolist() == [
+        [0, 0, 0.5, 0.5, 0.5, 0.5],
+        [0, 0, 1, 1, 1, 1],
+        [0] * 6,
+    ]
+
+
+def test_turns_worked_by_hand():
+    paths = huffman_paths([7, 3, 2, 1])  # see test_vocabulary
+    predicts = np.array([[1, 1], [0, 1]], dtype=np.float32)
+    asked = word2vec.ask_turns(predicts, np.array([0, 2]), paths)
+    assert asked.outputs.tolist() == [0, 1, 2]
+    assert asked.yes.tolist() == [[0, 0, 1], [0, 0, 1]]
+    assert asked.no.tolist() == [[1, 1, 1], [1, 1, 0]]
+
+
+def test_the_probabilities_of_the_tree_sum_to_one():
+    rng = np.random.default_rng(0)
+    paths = huffman_paths([9, 5, 4, 2, 1])
+    nodes, vector = rng.normal(size=(4, 3)), rng.normal(size=(1, 3))
+    words = np.arange(5)[:, None]
+    costs = []
+    for word in words:
+        rows, yes, no = word2vec.ask_turns(np.ones((1, 1)), word, paths)
+        costs.append(word2vec.loss(vector, nodes[rows], yes, no))
+    assert np.exp(-np.array(costs)).sum() == pytest.approx(1)
+
+
+def learned(mean):
+    """One step of one block: the tables before and after, and what was asked."""
+    rng = np.random.default_rng(3)
+    vectors, outputs = rng.normal(size=(2, 6, 3)) / 5
+    context, words = np.array([0, 1, 0]), np.array([2, 3])
+    predicts = np.array([[1, 0], [1, 1], [0, 1]], dtype=float)
+    if mean is not None:
+        predicts = np.eye(2)
+    asked = word2vec.ask_noise(predicts, words, np.array([2, 5]), 4)
+    after = vectors.copy(), outputs.copy()
+    word2vec.learn_block(*after, context, asked, 0.1, mean)
+    return (vectors, outputs), after, context, asked
+
+
+def test_a_block_takes_the_gradient_step_of_skip_gram():
+    before, after, context, asked = learned(None)
+
+    def loss(vectors, outputs):
+        return word2vec.loss(vectors[context], outputs[asked.outputs], *asked[1:])
+
+    for side in (0, 1):
+        for place in np.ndindex(before[side].shape):
+            moved = [table.copy() for table in before]
+            moved[side][place] += 1e-6
+            slope = (loss(*moved) - loss(*before)) / 1e-6
+            step = (after[side] - before[side])[place]
+            assert step == pytest.approx(-0.1 * slope, abs=1e-6)
+
+
+def test_cbow_gives_its_gradient_in_full_to_each_neighbor():
+    mean = np.array([[1 / 2, 1 / 2, 0], [0, 1 / 2, 1 / 2]])
+    before, after, context, asked = learned(mean)
+    inputs = mean @ before[0][context]
+    given = before[1][asked.outputs]
+    slope, _ = word2vec.naive_gradients(inputs, given, *asked[1:])
+    step = after[0] - before[0]
+    assert step[0] == pytest.approx(-0.1 * (slope[0] + slope[1]))  # word 0 stands twice
+    assert step[1] == pytest.approx(-0.1 * (slope[0] + slope[1]))
+    assert (step[2:] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "length"),
+    [((0.025, 5, 0.05), 64), ((0.025, 5, 1), 6), ((0.5, 9, 3), 4), ((1e-9, 1, 1), 64)],
+)
+def test_blocks_are_short_where_words_are_frequent(arguments, length):
+    assert word2vec.block_length(*arguments) == length
+
+
+@each_mode
+@pytest.mark.parametrize("alpha", [0.025, 0.5])
+def test_words_of_one_topic_come_together_at_any_rate(mode, alpha):
+    settings = {"vector_size": 10, "sample": 0, "alpha": alpha, **mode}
+    model = Word2Vec(two_topics(300), **settings)
+    same = model.wv.similarity("a0", "a1")
+    other = model.wv.similarity("a0", "b0")
+    assert same > 0.9
+    assert other < 0.4
+    assert np.abs(model.wv.vectors).max() < 10
+
+
+@each_mode
+def test_the_same_seed_gives_the_same_vectors_and_another_others(mode):
+    def vectors(seed):
+        model = Word2Vec(two_topics(99), vector_size=4, epochs=1, seed=seed, **mode)
+        return model.wv.vectors
+
+    assert vectors(1).dtype == np.float32
+    assert (vectors(1) == vectors(1)).all()
+    assert (vectors(1) != vectors(2)).any()
+
+
+def test_which_tables_there_are():
+    both = Word2Vec(two_topics(99), vector_size=4, epochs=1, hs=1, negative=2)
+    assert both.noise_outputs.shape == both.wv.vectors.shape == (6, 4)
+    assert both.node_outputs.shape == (5, 4)
+    assert Word2Vec(two_topics(9), epochs=1).node_outputs is None
+    assert Word2Vec(two_topics(9), epochs=1, hs=1, negative=0).noise_outputs is None
+
+
+def test_the_rate_falls_linearly_and_each_epoch_is_reported():
+    rates = []
+    Word2Vec(
+        two_topics(500),
+        vector_size=2,
+        sample=0,
+        alpha=0.4,
+        min_alpha=0,
+        epochs=4,
+        on_epoch=lambda model: rates.append(model.alpha),
+    )
+    assert rates == pytest.approx([0.3, 0.2, 0.1, 0], abs=0.001)
+
+
+def test_a_bar_is_shown_where_asked_for(capsys):
+    Word2Vec(two_topics(9), vector_size=2, epochs=2, progress=True)
+    assert "word2vec: 100%" in capsys.readouterr().out
+    Word2Vec(two_topics(9), vector_size=2, epochs=2)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"vector_size": 0}, "vector_size is 0, needs at least 1"),
+        ({"window": 0}, "window is 0"),
+        ({"min_count": 0}, "min_count is 0"),
+        ({"negative": -1}, "negative is -1, needs at least 0"),
+        ({"sample": -1.0}, "sample is -1.0"),
+        ({"alpha": 0.01, "min_alpha": 0.02}, "alpha is 0.01, needs at least 0.02"),
+        ({"alpha": float("nan")}, "alpha is nan"),
+        ({"epochs": 0}, "epochs is 0"),
+        ({"sg": 2}, "sg is 2, needs 0 or 1"),
+        ({"hs": -1}, "hs is -1, needs 0 or 1"),
+        ({"negative": 0}, "hs and negative are 0"),
+    ],
+)
+def test_wrong_settings_are_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Word2Vec(two_topics(9), **settings)
+
+
+@pytest.mark.parametrize(
+    ("sentences", "message"),
+    [
+        ([], "has 0 of 0 words"),
+        ([["one"] * 9], "has 1 of 1 words at least 5 times"),
+        (["a text is no list of words"], "needs lists of words"),
+    ],
+)
+def test_wrong_sentences_are_named(sentences, message):
+    with pytest.raises(ValueError, match=message):
+        Word2Vec(sentences)
+
+
+def test_sentences_of_one_word_teach_nothing_and_break_nothing():
+    sentences = [["a"], [], ["b"]] * 5
+    model = Word2Vec(sentences, vector_size=3, sg=1)
+    start = Word2Vec(sentences, vector_size=3, sg=1, alpha=1e-12, min_alpha=0).wv
+    assert model.wv.vectors == pytest.approx(start.vectors)
+
+
+def test_planted_analogies_are_found_as_often_as_by_gensim():
+    text = data.planted_analogies(2000)
+    settings = {"vector_size": 20, "sample": 0, "epochs": 10, "sg": 1}
+    ours = Word2Vec(text.sentences, **settings).wv
+    theirs = gensim.models.Word2Vec(text.sentences, workers=1, seed=1, **settings).wv
+    theirs = type(ours)(theirs.index_to_key, theirs.vectors)
+    (right, asked), (wanted, _) = (
+        wv.evaluate_word_analogies({"": text.questions})[""] for wv in (ours, theirs)
+    )
+    assert asked == len(text.questions)
+    assert right / asked > 0.9
+    assert wanted / asked > 0.9
