@@ -52,16 +52,6 @@ def stop_unseen(freqs, train_len):
         message="does a longer text not show more?",
     ),
     WrongAnswer(
-        exercise="stop_unseen",
-        slip="changes the array that it was given",
-        source="""
-def stop_unseen(freqs, train_len):
-    freqs[freqs * train_len < 2 * np.pi] = 0.0
-    return freqs
-""",
-        message="Did you copy it?",
-    ),
-    WrongAnswer(
         exercise="answers",
         slip="answers where the bit stands, one place late",
         source=changed(
