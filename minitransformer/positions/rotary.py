@@ -66,6 +66,8 @@ def interpolate(freqs: Tensor, factor: float) -> Tensor:
 
 def ntk_aware(head_dim: int, factor: float, *, base: float = 1e4) -> Tensor:
     """Slow the slowest pair by ``factor``, the fastest not at all, by another base."""
+    if head_dim < 4:
+        raise ValueError(f"head_dim is {head_dim}, needs two pairs, so at least 4")
     stretch = _at_least_one(factor) ** (head_dim / (head_dim - 2))
     return frequencies(head_dim, base=base * stretch)
 
@@ -151,16 +153,20 @@ def rotate(x: Tensor, pos: Tensor, freqs: Tensor, *, layout: Layout = "half") ->
         ``[B, H, L, E]``, in the type of ``x``; the angles are computed in float64.
 
     Raises:
-        ValueError: ``E`` is odd, there are too many frequencies, positions do not fit,
-            or the layout is unknown.
+        ValueError: ``x`` has not four axes, ``E`` is odd, there are too many
+            frequencies, positions do not fit, or the layout is unknown.
     """
-    size = x.shape[-1]
+    if x.ndim != 4:
+        raise ValueError(f"x has shape {tuple(x.shape)}, needs (B, H, L, E)")
+    batch, _, length, size = x.shape
     if size % 2:
         raise ValueError(f"x has head_dim {size}, needs an even number")
     if freqs.shape[-1] > size // 2:
         raise ValueError(f"freqs has {freqs.shape[-1]} pairs, x has {size // 2}")
-    if pos.shape[-1] != x.shape[2] or pos.ndim > 2:
-        raise ValueError(f"pos has shape {tuple(pos.shape)}, x has length {x.shape[2]}")
+    if pos.shape not in ((length,), (1, length), (batch, length)):
+        raise ValueError(
+            f"pos has shape {tuple(pos.shape)}, x has length {length} and batch {batch}"
+        )
     if layout not in ("half", "interleaved"):
         raise ValueError(f"layout is {layout!r}, needs 'half' or 'interleaved'")
     freqs = freqs.to(x.device, torch.float64)

@@ -281,6 +281,15 @@ def test_half_precision_is_turned_in_float32():
             r"pos has shape \(3,\), x has length 2",
         ),
         (
+            lambda: rotary.rotate(torch.zeros(1, 1, 2, 8), torch.ones(3, 2), FREQS),
+            r"pos has shape \(3, 2\), x has length 2 and batch 1",
+        ),
+        (
+            lambda: rotary.rotate(torch.zeros(2, 8), torch.arange(2), FREQS),
+            r"x has shape \(2, 8\), needs \(B, H, L, E\)",
+        ),
+        (lambda: rotary.ntk_aware(2, 4.0), "head_dim is 2, needs two pairs"),
+        (
             lambda: rotary.rotate(
                 torch.zeros(1, 1, 2, 8), torch.arange(2), FREQS, layout="halves"
             ),
