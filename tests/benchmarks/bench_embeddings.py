@@ -132,9 +132,9 @@ def main() -> None:
     if "speed" in parts:
         compare_speed(wikipedia())
     if "wikipedia" in parts:
-        compare("wikipedia", wikipedia(), people, epochs=2)
+        compare("wikipedia", wikipedia(), people, epochs=5)
     if "lee" in parts:
-        compare("lee", lee(), people, epochs=10)
+        compare("lee", lee(), people, epochs=20)
     if "planted" in parts:
         planted = data.planted_analogies().sentences
         judge = {"planted analogies": analogies}
