@@ -245,7 +245,8 @@ class Word2Vec:
     """Word vectors of a text, by skip-gram or CBOW.
 
     Attributes:
-        wv: the vectors, by word (:class:`~minitransformer.embeddings.keyed_vectors.KeyedVectors`).
+        wv: the vectors, by word, in
+            :class:`~minitransformer.embeddings.keyed_vectors.KeyedVectors`.
         noise_outputs: output vectors of the words, ``[words, vector_size]``; None
             without negative sampling.
         node_outputs: vectors of the inner nodes, ``[words - 1, vector_size]``; None
