@@ -17,6 +17,11 @@ import torch
 from torch import Tensor, nn
 
 
+def _refuse_negative(pos: Tensor) -> None:
+    if pos.device.type == "cpu" and pos.numel() and int(pos.min()) < -1:
+        raise ValueError(f"pos goes down to {int(pos.min())}, needs -1 or more")
+
+
 def naive_sinusoidal(position: int, dim: int, *, base: float = 1e4) -> np.ndarray:
     """Return the code ``[dim]`` of one position, as it is defined."""
     code = np.zeros(dim)
@@ -41,8 +46,9 @@ def sinusoidal(
         ``[..., L, dim]``, zeros for empty slots.
 
     Raises:
-        ValueError: ``dim`` is odd.
+        ValueError: ``dim`` is odd, or a position (on the CPU) below -1.
     """
+    _refuse_negative(pos)
     if dim % 2:
         raise ValueError(f"dim is {dim}, needs an even number")
     index = torch.arange(0, dim, 2, device=pos.device, dtype=torch.float64)
@@ -68,8 +74,9 @@ class LearnedPositions(nn.Module):
         """Return the codes ``[..., L, dim]`` of ``pos``; zeros for empty slots.
 
         Raises:
-            ValueError: a position lies beyond the table.
+            ValueError: a position lies beyond the table, or (on the CPU) below -1.
         """
+        _refuse_negative(pos)
         size = len(self.weight)
         if pos.numel() and int(pos.max()) >= size:
             raise ValueError(

@@ -44,13 +44,27 @@ def alibi_slopes(num_heads: int) -> Tensor:
     return torch.cat([sequence(power), extra])
 
 
+def _check_heads(score: Any, heads: int) -> None:
+    """Refuse whole tensors of scores ``[B, H, L, S]`` with another number of heads."""
+    if getattr(score, "ndim", 0) == 4 and score.shape[1] != heads:
+        raise ValueError(f"scores have {score.shape[1]} heads, the bias has {heads}")
+
+
 def alibi(slopes: Any) -> ScoreMod:
     """Lower scores in proportion to the distance.
 
     Args:
         slopes: ``[H]``, such as :func:`alibi_slopes`; array or tensor.
+
+    Raises:
+        ValueError: when called, the scores have another number of heads.
     """
-    return lambda score, b, h, q_idx, kv_idx: score - slopes[h] * abs(q_idx - kv_idx)
+
+    def score_mod(score: Any, b: Any, h: Any, q_idx: Any, kv_idx: Any) -> Any:
+        _check_heads(score, len(slopes))
+        return score - slopes[h] * abs(q_idx - kv_idx)
+
+    return score_mod
 
 
 def t5_bucket(
@@ -116,6 +130,7 @@ class T5Bias(nn.Module):
 
     def forward(self, score: Any, b: Any, h: Any, q_idx: Any, kv_idx: Any) -> Any:
         """Add the number of the distance: a ``score_mod``."""
+        _check_heads(score, self.weight.shape[1])
         bucket = t5_bucket(
             kv_idx - q_idx,
             num_buckets=len(self.weight),
@@ -151,6 +166,7 @@ class Kerple(nn.Module):
 
         ``r1`` is kept above 0, and the exponent within 0 and 2, where it is a kernel.
         """
+        _check_heads(score, len(self.r1))
         distance, r1 = abs(q_idx - kv_idx), self.r1[h].clamp_min(1e-6)
         if self.kind == "log":
             return score - r1 * torch.log1p(self.r2[h].clamp_min(1e-6) * distance)
@@ -186,6 +202,7 @@ class Fire(nn.Module):
 
     def forward(self, score: Any, b: Any, h: Any, q_idx: Any, kv_idx: Any) -> Any:
         """Add the function of the relative distance: a ``score_mod``."""
+        _check_heads(score, len(self.w2))
         slow, last = self.c.abs(), torch.maximum(q_idx, self.threshold.abs() + 1e-6)
         relative = torch.log1p(slow * abs(q_idx - kv_idx)) / torch.log1p(slow * last)
         units = torch.relu(relative.unsqueeze(-1) * self.w1 + self.b1)

@@ -47,6 +47,15 @@ def test_only_anchored_schemes_notice_that_all_positions_move(scheme):
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
+def test_left_padding_changes_nothing(scheme):
+    model = model_of(scheme)
+    padded = torch.cat([torch.full((2, 3), 7), IDS], dim=1)
+    pos = torch.cat([torch.full((3,), -1), torch.arange(12)])
+    out = model(padded, pos=pos)[:, 3:]
+    torch.testing.assert_close(out, model(IDS), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
 def test_every_weight_of_every_scheme_learns(scheme):
     model = decoder_with(scheme, vocab_size=9, train_len=64)
     with torch.no_grad():

@@ -62,6 +62,12 @@ def test_no_positions_give_no_codes():
     assert codes(torch.zeros(2, 0)).shape == (2, 0, 6)
 
 
+@pytest.mark.parametrize("code", [codes, LearnedPositions(9, 6)])
+def test_a_position_below_an_empty_slot_is_refused(code):
+    with pytest.raises(ValueError, match="pos goes down to -3, needs -1 or more"):
+        code(torch.tensor([0, -3, 2]))
+
+
 def test_an_odd_dim_is_refused():
     with pytest.raises(ValueError, match="dim is 5, needs an even number"):
         codes([1], dim=5)

@@ -143,8 +143,19 @@ def test_positions_travel_with_keys_in_any_order(make):
         torch.testing.assert_close(same, out, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("make", MODS.values(), ids=MODS)
+def test_another_number_of_heads_is_refused(make):
+    attend = partial(CAUSAL, score_mod=make(2))
+    with pytest.raises(ValueError, match="scores have 4 heads, the bias has 2"):
+        attend(*example(Shape(1, 4, 2, 3, 3)))
+
+
 def test_one_slope_for_all_heads_keeps_the_promises_of_an_attend():
-    check_attend(partial(CAUSAL, score_mod=bias.alibi(torch.full((6,), 0.3))))
+    def attend(query, key, value, **options):
+        slopes = torch.full((query.shape[1],), 0.3)
+        return CAUSAL(query, key, value, score_mod=bias.alibi(slopes), **options)
+
+    check_attend(attend)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
