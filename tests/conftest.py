@@ -1,4 +1,4 @@
-"""One thread a worker, and no lesson over its budget."""
+"""One thread a worker, kernels without a GPU, and no lesson over its budget."""
 
 import os
 from pathlib import Path
@@ -15,6 +15,8 @@ settings.load_profile("ci" if os.environ.get("CI") else "anywhere")
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"):
     os.environ.setdefault(name, "1")  # the kernels of lessons inherit it
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+if not Path("/dev/nvidia0").exists():  # kernels run in the interpreter, lessons too
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 ROOT = Path(__file__).parents[1]
 SECONDS = pytest.StashKey[dict[str, float]]()
