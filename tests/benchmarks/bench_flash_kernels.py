@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch._functorch.config as functorch
 import torch.nn.functional as F
 import triton
 from timing import refuse_while_red
@@ -114,7 +115,7 @@ def main() -> None:
     parser.add_argument("--commit", default=None, help="by default git is asked")
     arguments = parser.parse_args()
     refuse_while_red("kernels")
-    torch._functorch.config.donated_buffer = False  # gradients are taken many times
+    functorch.donated_buffer = False  # gradients are taken many times
     git = ["git", "rev-parse", "--short", "HEAD"]
     commit = arguments.commit or subprocess.check_output(git, text=True).strip()
     rows = []
