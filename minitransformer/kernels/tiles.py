@@ -78,4 +78,4 @@ def lightning_tile(
     columns = min(value_dim, 64)
     parts = max(1, 2 * PROCESSORS * columns // (heads * value_dim))
     part = max(-(-length // parts), 4 * block)
-    return LightningTile(block, -(-part // block) * block, columns, 4, 2)
+    return LightningTile(block, -(-part // block) * block, columns, 4, 3)
