@@ -36,6 +36,7 @@ class Decoder(nn.Module):
         norm: Callable[[int], nn.Module] = RMSNorm,
         code: nn.Module | None = None,
         tied: bool = True,
+        max_seq_len: int | None = None,
     ) -> None:
         """Make the layers, and start them small.
 
@@ -48,6 +49,7 @@ class Decoder(nn.Module):
             norm: from ``dim`` to a norm.
             code: ``code(pos) -> [..., L, dim]``, added to the embedded ids.
             tied: whether the head is the embedding.
+            max_seq_len: how many positions it may be used at; None is any.
 
         Raises:
             ValueError: a size is below 1.
@@ -58,7 +60,7 @@ class Decoder(nn.Module):
             if size < 1:
                 raise ValueError(f"{name} is {size}, needs at least 1")
         self.embed = nn.Embedding(vocab_size, dim)
-        self.code = code
+        self.code, self.max_seq_len = code, max_seq_len
         self.blocks = nn.ModuleList(
             Block(mixer(i), mlp(i), (norm(dim), norm(dim))) for i in range(num_layers)
         )
@@ -92,8 +94,8 @@ class Decoder(nn.Module):
             ``[B, L, vocab_size]``.
 
         Raises:
-            ValueError: an id is out of range (on a GPU its own error), or caches do not
-                fit.
+            ValueError: an id is out of range (on a GPU its own error), the text is
+                longer than ``max_seq_len``, or caches do not fit.
         """
         if caches is not None and len(caches) != len(self.blocks):
             raise ValueError(f"caches has {len(caches)}, needs {len(self.blocks)}")
@@ -102,6 +104,7 @@ class Decoder(nn.Module):
             low, high = int(ids.min()), int(ids.max())
             if low < 0 or high >= size:
                 raise ValueError(f"ids go from {low} to {high}, needs 0 to {size - 1}")
+        self._refuse_beyond(ids, pos)
         x = self.embed(ids)
         if self.code is not None:
             at = torch.arange(ids.shape[1], device=ids.device) if pos is None else pos
@@ -109,6 +112,16 @@ class Decoder(nn.Module):
         for i, block in enumerate(self.blocks):
             x = block(x, pos=pos, cache=None if caches is None else caches[i])
         return self.head(self.norm(x))
+
+    def _refuse_beyond(self, ids: Tensor, pos: Tensor | None) -> None:
+        end = ids.shape[1]
+        if pos is not None and pos.device.type == "cpu" and pos.numel():
+            end = int(pos.max()) + 1
+        if self.max_seq_len is not None and end > self.max_seq_len:
+            raise ValueError(
+                f"ids reach to position {end - 1}, needs at most "
+                f"{self.max_seq_len - 1} (max_seq_len {self.max_seq_len})"
+            )
 
 
 def _start_small(module: nn.Module) -> None:
