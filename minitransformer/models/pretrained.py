@@ -102,14 +102,12 @@ def save_pretrained(
     state = dict(model.state_dict() if isinstance(model, nn.Module) else model)
     with torch.device("meta"):
         wanted = build(config)
-    _refuse_misfit(state, wanted, "model")
+    refuse_misfit(wanted, state, "model")
     _refuse_unspoken(tokenizer, wanted)
-    for name, source in _tied(wanted).items():
-        if name in state and not torch.equal(state.pop(name), state[source]):
-            raise ValueError(f"model has {name} apart from {source}, config ties them")
     state = {
         name: tensor.detach().to("cpu", dtype).contiguous()
         for name, tensor in state.items()
+        if name not in _tied(wanted)
     }
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -157,17 +155,49 @@ def load_pretrained(
             model = build(config, **({} if attend is None else {"attend": attend}))
         except (TypeError, ValueError) as error:
             raise ValueError(f"{folder / 'config.json'}: {error}") from error
-    _refuse_misfit(state, model, str(path))
-    weights = {
-        name: nn.Parameter(tensor.to(device, dtype)) for name, tensor in state.items()
-    }
-    weights |= {name: weights[source] for name, source in _tied(model).items()}
-    model.load_state_dict(weights, assign=True)
+    weights = {name: tensor.to(device, dtype) for name, tensor in state.items()}
+    fill_weights(model, weights, str(path))
     tokenizer = _read_tokenizer(folder / "tokenizer.json")
     _refuse_unspoken(tokenizer, model)
     card = folder / "README.md"
     text = card.read_text(encoding="utf-8") if card.is_file() else ""
     return Pretrained(model.eval(), tokenizer, text)
+
+
+def fill_weights(model: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
+    """Make tensors the weights of a model, which may have been made without memory.
+
+    Args:
+        model: what they go into.
+        state: all its weights by name; one that is tied may be missing.
+        where: what an error calls ``state``.
+
+    Raises:
+        ValueError: a weight is missing, unexpected, of another shape, or unlike the one
+            it is tied to.
+    """
+    refuse_misfit(model, state, where)
+    weights = {name: nn.Parameter(tensor) for name, tensor in state.items()}
+    weights |= {name: weights[source] for name, source in _tied(model).items()}
+    model.load_state_dict(weights, assign=True)
+
+
+def refuse_misfit(model: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
+    """Raise unless the weights fit, see :func:`fill_weights`."""
+    wanted, tied = model.state_dict(), _tied(model)
+    missing = [name for name in wanted if name not in state and name not in tied]
+    unexpected = [name for name in state if name not in wanted]
+    for problem, names in (("lacks", missing), ("has unexpected", unexpected)):
+        if names:
+            some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+            raise ValueError(f"{where} {problem} weights: {some}")
+    for name, tensor in state.items():
+        if tensor.shape != wanted[name].shape:
+            got, fit = tuple(tensor.shape), tuple(wanted[name].shape)
+            raise ValueError(f"{where} has {name} {got}, its configuration wants {fit}")
+    for name, source in tied.items():
+        if name in state and not torch.equal(state[name], state[source]):
+            raise ValueError(f"{where} has {name} unlike {source}, to which it is tied")
 
 
 def _safetensors() -> Any:
@@ -219,20 +249,6 @@ def _tied(model: nn.Module) -> dict[str, str]:
     named = model.named_parameters(remove_duplicate=False)
     names = {name: first.setdefault(id(weight), name) for name, weight in named}
     return {name: source for name, source in names.items() if name != source}
-
-
-def _refuse_misfit(state: Mapping[str, Tensor], model: nn.Module, where: str) -> None:
-    wanted, tied = model.state_dict(), _tied(model)
-    missing = [name for name in wanted if name not in state and name not in tied]
-    unexpected = [name for name in state if name not in wanted]
-    for problem, names in (("lacks", missing), ("has unexpected", unexpected)):
-        if names:
-            some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-            raise ValueError(f"{where} {problem} {len(names)} weights: {some}")
-    for name, tensor in state.items():
-        if tensor.shape != wanted[name].shape:
-            got, fit = tuple(tensor.shape), tuple(wanted[name].shape)
-            raise ValueError(f"{where} has {name} {got}, its configuration wants {fit}")
 
 
 def _refuse_unspoken(tokenizer: Tokenizer | None, model: Decoder) -> None:
