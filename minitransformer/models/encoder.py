@@ -72,5 +72,5 @@ def mean_pool(x: Tensor, pos: Tensor | None = None) -> Tensor:
         pos = torch.zeros(x.shape[1], dtype=torch.long, device=x.device)
     if tuple(pos.shape) not in ((x.shape[1],), tuple(x.shape[:2])):
         raise ValueError(f"pos has shape {tuple(pos.shape)}, x {tuple(x.shape)}")
-    there = (pos >= 0).to(x.dtype).expand(x.shape[:2]).unsqueeze(-1)
-    return (x * there).sum(dim=1) / there.sum(dim=1).clamp_min(1)
+    empty = (pos < 0).expand(x.shape[:2]).unsqueeze(-1)
+    return x.masked_fill(empty, 0).sum(dim=1) / (~empty).sum(dim=1).clamp_min(1)

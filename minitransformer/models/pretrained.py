@@ -153,7 +153,7 @@ def load_pretrained(
     with torch.device("meta"):
         try:
             model = build(config, **({} if attend is None else {"attend": attend}))
-        except (TypeError, ValueError) as error:
+        except (RuntimeError, TypeError, ValueError) as error:
             raise ValueError(f"{folder / 'config.json'}: {error}") from error
     weights = {name: tensor.to(device, dtype) for name, tensor in state.items()}
     fill_weights(model, weights, str(path))
@@ -191,9 +191,9 @@ def refuse_misfit(model: nn.Module, state: Mapping[str, Tensor], where: str) -> 
         if names:
             some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
             raise ValueError(f"{where} {problem} weights: {some}")
-    for name, tensor in state.items():
-        if tensor.shape != wanted[name].shape:
-            got, fit = tuple(tensor.shape), tuple(wanted[name].shape)
+    for name, tensor in wanted.items():
+        if name in state and state[name].shape != tensor.shape:
+            got, fit = tuple(state[name].shape), tuple(tensor.shape)
             raise ValueError(f"{where} has {name} {got}, its configuration wants {fit}")
     for name, source in tied.items():
         if name in state and not torch.equal(state[name], state[source]):
