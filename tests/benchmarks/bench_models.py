@@ -139,7 +139,9 @@ def scores(model: nn.Module, ids: Tensor) -> Tensor:
     return out if isinstance(out, Tensor) else out.logits
 
 
-def compare(kind: str, device: str, batch: int, rounds: int) -> None:
+def compare(
+    kind: str, device: str, batch: int, rounds: int, compiled: bool = False
+) -> None:
     """Time one preset, all variants in turns."""
     text = torch.randint(0, VOCAB, (batch, LENGTH + 1), device=device)
     ids, targets = text[:, :-1], text[:, 1:].flatten()
@@ -175,13 +177,15 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--compile", action="store_true", help="compile all variants")
     chosen = parser.parse_args()
     refuse_while_red("layers", "models")
     torch.set_num_threads(1)
     where = platform.machine() if chosen.device == "cpu" else "GPU"
+    where += ", compiled" if chosen.compile else ""
     print(f"torch {torch.__version__}, {where}, {chosen.batch} x {LENGTH} ids a step")
     for kind in ("gpt2", "llama"):
-        compare(kind, chosen.device, chosen.batch, chosen.rounds)
+        compare(kind, chosen.device, chosen.batch, chosen.rounds, chosen.compile)
 
 
 if __name__ == "__main__":
