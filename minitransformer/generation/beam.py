@@ -74,7 +74,6 @@ def beam_search(
     num_layers: int,
     stop_ids: Iterable[int] = (),
     length_penalty: float = 0.0,
-    max_seq_len: int | None = None,
     make_cache: Callable[[], Any] = DenseCache,
 ) -> list[Beam]:
     """Return the best texts that were found, best first.
@@ -90,7 +89,6 @@ def beam_search(
         num_layers: how many caches the model wants.
         stop_ids: with one of these a text is done.
         length_penalty: 0 compares probabilities; 1 their mean by token; from 0.
-        max_seq_len: how many positions the model has, if that is limited.
         make_cache: makes the cache of a layer; it needs ``reorder(rows)``.
 
     Returns:
@@ -100,7 +98,7 @@ def beam_search(
         ValueError: a number is too small, there is more than one prompt, or it cannot
             be continued.
     """
-    check_prompt(model, ids, ids.shape[-1] + max(max_new_tokens - 1, 0), max_seq_len)
+    check_prompt(model, ids, ids.shape[-1] + max(max_new_tokens - 1, 0))
     for name, number, least in (
         ("num_beams", num_beams, 1),
         ("max_new_tokens", max_new_tokens, 1),

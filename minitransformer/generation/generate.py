@@ -64,16 +64,14 @@ def left_pad(prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     return ids, pos
 
 
-def check_prompt(
-    model: Any, ids: Tensor, positions: int = 0, max_seq_len: int | None = None
-) -> None:
+def check_prompt(model: Any, ids: Tensor, positions: int) -> None:
     """Refuse what cannot be continued, before a GPU has seen it.
 
     Args:
-        model: the size of its ``embed`` is that of the vocabulary, if it has one.
+        model: its ``embed`` is as long as the vocabulary, its context as
+            ``max_seq_len``, if it has them.
         ids: ``[B, L]``.
         positions: how many will be used.
-        max_seq_len: how many there are, if that is limited.
 
     Raises:
         ValueError: the prompt is empty, holds what is no id, or is too long.
@@ -89,6 +87,7 @@ def check_prompt(
     if low < 0 or (size is not None and high >= size):
         end = "up" if size is None else f"to {size - 1}"
         raise ValueError(f"ids go from {low} to {high}, needs 0 {end}")
+    max_seq_len = getattr(model, "max_seq_len", None)
     if max_seq_len is not None and positions > max_seq_len:
         raise ValueError(
             f"ids has length {ids.shape[1]} and needs {positions} positions to write "
@@ -146,7 +145,6 @@ def generate(
     adjust: Callable[[Tensor, Tensor], Tensor] | None = None,
     pos: Tensor | None = None,
     stop_ids: Iterable[int] = (),
-    max_seq_len: int | None = None,
     make_cache: Callable[[], Any] = DenseCache,
 ) -> Iterator[Tensor]:
     """Yield new ids, one for each sequence at a time.
@@ -162,7 +160,6 @@ def generate(
             ``[B, T]`` (-1: none), such as a repetition penalty; before ``choose``.
         pos: positions of the prompt, see :func:`left_pad`; by default ``0, 1, ...``.
         stop_ids: after one of these a sequence yields -1; after all have, the end.
-        max_seq_len: how many positions the model has, if that is limited.
         make_cache: makes the cache of one layer.
 
     Raises:
@@ -170,7 +167,7 @@ def generate(
             than the context together with what is to be written.
     """
     last = ids.shape[-1] if pos is None or not pos.numel() else int(pos.max()) + 1
-    check_prompt(model, ids, last + max(max_new_tokens - 1, 0), max_seq_len)
+    check_prompt(model, ids, last + max(max_new_tokens - 1, 0))
     stops = torch.tensor(sorted(stop_ids), dtype=torch.long, device=ids.device)
     done = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
     if max_new_tokens < 1:

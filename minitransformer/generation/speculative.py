@@ -131,7 +131,6 @@ def speculate(
     gamma: int = 4,
     change: Callable[[Tensor], Tensor] | None = None,
     generator: torch.Generator | None = None,
-    max_seq_len: int | None = None,
     make_cache: Callable[[], Any] = DenseCache,
 ) -> Iterator[Tensor]:
     """Yield new ids, those of one call of the target at a time.
@@ -146,7 +145,6 @@ def speculate(
         change: a filter of :mod:`~minitransformer.generation.sample` for the scores of
             both; the text is then distributed as the target's filtered scores.
         generator: on the same device; by default torch's own.
-        max_seq_len: how many positions both models have, if that is limited.
         make_cache: makes the cache of a layer; it needs ``crop(length)``, by which
             refused guesses are forgotten.
 
@@ -158,7 +156,8 @@ def speculate(
             cannot be continued, or the draft has a smaller vocabulary. (A guess that
             the target does not know is the target's own error.)
     """
-    check_prompt(target, ids, ids.shape[-1] + max(max_new_tokens - 1, 0), max_seq_len)
+    for model in (target, draft):
+        check_prompt(model, ids, ids.shape[-1] + max(max_new_tokens - 1, 0))
     if len(ids) != 1:
         raise ValueError(f"ids has batch {len(ids)}, needs 1")
     if gamma < 1:

@@ -164,13 +164,19 @@ def test_stopping_early_loses_nothing(seed):
         ({"length_penalty": -1.0}, "length_penalty is -1.0, needs at least 0"),
         ({"ids": PROMPT.repeat(2, 1)}, "ids has batch 2, needs 1"),
         ({"ids": PROMPT + 10}, "ids go from 10 to 12, needs 0 to 10"),
-        ({"max_seq_len": 4}, "needs 5 positions .* the context has 4"),
     ],
 )
 def test_what_cannot_be_searched_is_refused(changes, message):
     arguments = {"ids": PROMPT, "num_beams": 2, "max_new_tokens": 3, **changes}
     with pytest.raises(ValueError, match=message):
         beam_search(small_decoder(), num_layers=NUM_LAYERS, **arguments)
+
+
+def test_a_context_that_is_too_short_is_refused():
+    model = small_decoder()
+    model.max_seq_len = 4
+    with pytest.raises(ValueError, match=r"needs 5 positions .* the context has 4"):
+        beam_search(model, PROMPT, num_beams=2, max_new_tokens=3, num_layers=NUM_LAYERS)
 
 
 def test_the_caches_are_those_that_were_asked_for():

@@ -388,7 +388,6 @@ def test_tokens_a_call_come_as_often_as_is_said():
         ({"ids": START.repeat(2, 1)}, "ids has batch 2, needs 1"),
         ({"gamma": 0}, "gamma is 0, needs at least 1"),
         ({"draft": markov(random_table(2, 0))}, "the draft scores 2, the target 3"),
-        ({"max_seq_len": 3}, "needs 4 positions .* the context has 3"),
         ({"ids": START[:, :0]}, r"ids has shape \(1, 0\)"),
     ],
 )
@@ -404,6 +403,15 @@ def test_what_cannot_be_done_is_refused(changes, message):
     }
     with pytest.raises(ValueError, match=message):
         list(speculate(**arguments))
+
+
+@pytest.mark.parametrize("short", [0, 1])
+def test_a_context_that_is_too_short_is_refused(short):
+    models = [small_decoder(), small_decoder()]
+    models[short].max_seq_len = 3
+    layers = (NUM_LAYERS, NUM_LAYERS)
+    with pytest.raises(ValueError, match=r"needs 4 positions .* the context has 3"):
+        next(speculate(*models, START, max_new_tokens=4, num_layers=layers))
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.1])
