@@ -1,12 +1,12 @@
 """Writing with a cache, beside a plain loop of torch modules with the same weights.
 
-Run ``python tests/benchmarks/bench_generation.py``, on a GPU with ``--device cuda``, and
-with ``--out FILE.json`` to keep the result. The model is the course's own size (Llama,
-7.6 million weights), in float32 on the CPU (one thread) and in bfloat16 on a GPU. The
-plain loop is what one writes by hand: one projection for queries, keys and values, a
-table of cosines, ``torch.cat`` for its cache, PyTorch's attention. Both must write the
-same tokens (on the CPU) before they are timed, in turns, the best of several rounds.
-Nothing is timed while the tests of generation and caches fail.
+Run ``python tests/benchmarks/bench_generation.py``, on a GPU with ``--device cuda``,
+and with ``--out FILE.json`` to keep the result. The model is the course's own size
+(Llama, 7.6 million weights), in float32 on the CPU (one thread) and in bfloat16 on a
+GPU. The plain loop is what one writes by hand: one projection for queries, keys and
+values, a table of cosines, ``torch.cat`` for its cache, PyTorch's attention. Both must
+write the same tokens (on the CPU) before they are timed, in turns, the best of several
+rounds. Nothing is timed while the tests of generation and caches fail.
 """
 
 import argparse
