@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "flash": {"attention"},
     "distributed": {"attention"},
     "layers": {"attention"},
-    "models": {"layers", "positions", "attention"},
+    "models": {"layers", "positions", "attention", "tokenization"},
     "training": {"models", "caches"},
     "generation": {"models", "caches"},
     "lens": {"models"},
