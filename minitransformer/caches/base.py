@@ -42,6 +42,11 @@ class Kept(NamedTuple):
             self.key[:, :, :count], self.value[:, :, :count], self.pos[..., :count]
         )
 
+    def own(self) -> "Kept":
+        """Return the same in memory of its own, so that what was cut off is free."""
+        whole = all(x.untyped_storage().nbytes() == size_of(x) for x in self)
+        return self if whole else Kept(*(x.clone() for x in self))
+
     def num_bytes(self) -> int:
         """Return the bytes of keys and values."""
         return size_of(self.key, self.value)

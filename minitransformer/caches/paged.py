@@ -63,7 +63,6 @@ class PagePool:
         """Return a page that nobody uses, and count one user."""
         page = self.free.pop()
         self.users[page] = 1
-        self.pos[page] = -1
         return page
 
     def release(self, page: int) -> None:

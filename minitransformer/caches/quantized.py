@@ -223,7 +223,7 @@ class QuantizedCache:
         settled = length - length % self.residual
         done = waiting.pos[..., :settled]
         self.pos = done if self.pos is None else torch.cat([self.pos, done], dim=-1)
-        self.waiting = Kept(*(x.clone() for x in waiting.last(length - settled)))
+        self.waiting = waiting.last(length - settled).own()
         return seen
 
     def num_bytes(self) -> int:

@@ -51,7 +51,7 @@ class WindowCache:
         new = incoming(key, value, pos, self.kept)
         old = None if self.kept is None else self.kept.last(self.size - 1)
         seen = join(old, new)
-        self.kept = seen.last(self.size)
+        self.kept = seen.last(self.size).own()
         return seen
 
     def num_bytes(self) -> int:

@@ -64,6 +64,14 @@ def test_empty_slots_go_first():
     assert cache.kept.pos[1, -1] == 5
 
 
+def test_they_go_before_tokens_that_nobody_looked_at():
+    _, key, value = example(Shape(1, 1, 1, 4, 4))
+    cache = EvictingCache(1, 1)
+    cache.update(key, value, torch.tensor([0, -1, -1, 1]))
+    cache.note(torch.zeros(1, 1, 1, 4))
+    assert cache.kept.pos.tolist() == [[0, 1]]
+
+
 def test_its_bytes_stop_growing():
     ids, model = text(20, batch=3), decoder(kv_heads=1)
     caches = [EvictingCache(4, 3) for _ in model.blocks]

@@ -102,6 +102,16 @@ def test_without_free_pages_nothing_is_written():
     assert torch.equal(memory.key, stored) and cache.lengths == [3, 3]
 
 
+def test_pages_for_copies_are_counted_before_writing():
+    memory = pool(pages=2)
+    cache, (key, value, pos) = PagedCache(memory), tokens(4, batch=1)
+    cache.update(key, value, pos)
+    cache.fork([0, 0])
+    one = key[:, :, :1].expand(2, -1, -1, -1)
+    with pytest.raises(ValueError, match="2 pages needed, 0 are free"):
+        cache.update(one, one, pos[:1] + 4)
+
+
 def test_beams_go_on_as_if_each_were_alone():
     model, ids = decoder(), text(5, batch=1)
     caches = [PagedCache(pool(30)) for _ in range(LAYERS)]

@@ -41,6 +41,16 @@ def test_its_bytes_stop_growing():
         assert cache.num_bytes() == min(t + 1, 4) * 2 * 2 * (8 + 6) * 8
 
 
+def test_after_a_long_prompt_only_the_window_is_held():
+    _, key, value = example(Shape(2, 4, 2, 9, 9), head_dim=8, value_dim=6)
+    cache = WindowCache(4)
+    cache.update(key, value, torch.arange(9))
+    assert cache.num_bytes() == 4 * 2 * 2 * (8 + 6) * 8
+    held = cache.kept.key.untyped_storage().nbytes()
+    assert held == 4 * 2 * 2 * 8 * 8
+    assert torch.equal(cache.kept.key, key[:, :, 5:])
+
+
 def test_a_window_of_nothing_is_refused():
     with pytest.raises(ValueError, match="size is 0, needs at least 1"):
         WindowCache(0)
