@@ -98,9 +98,8 @@ class SinkCache:
         others = new._replace(pos=new.pos.masked_fill(new.pos < self.sinks, -1))
         rest = join(self.rest, others).last(self.window)
         used = (rest.pos >= 0).any(dim=0).nonzero()
-        self.rest = rest.last(
-            rest.pos.shape[1] - int(used[0]) if len(used) else 0
-        ).own()
+        unused = int(used[0]) if len(used) else rest.pos.shape[1]
+        self.rest = rest.last(rest.pos.shape[1] - unused).own()
         gone = (newest + 1 - room).clamp_min(0).unsqueeze(1)
         moved = torch.where(self.first.pos >= 0, self.first.pos + gone, -1)
         return join(self.first._replace(pos=moved), self.rest)
