@@ -229,6 +229,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     model, tokenizer, _ = load_pretrained(options.model)
+    model.requires_grad_(False)
     model.max_seq_len = None  # long texts are read on purpose
     size_of = torch.from_numpy(token_bytes(tokenizer))
     ids = held_out(tokenizer, LENGTH, ROWS)
