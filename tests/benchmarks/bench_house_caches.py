@@ -38,6 +38,10 @@ OUT = ROOT / "lessons" / "5_transformers" / "5_4_small_caches.json"
 LENGTH, ROWS = 512, 16
 LONG, LONG_ROWS, LONG_ROOM, BUCKET = 2048, 8, 256, 128
 SIZES = (32, 64, 128, 256)
+STAIRS = (
+    *((16, 8, 4, 2), (16, 4, 2), (16, 4, 3, 2), (16, 8, 4)),
+    *((16, 8, 4, 2, 1), (16, 2, 1)),
+)
 
 
 class Case(NamedTuple):
@@ -78,7 +82,7 @@ def cases() -> Iterator[Case]:
     for bits in (4, 2):
         make = narrow(lambda mixer, bits=bits: raw(QuantizedCache(bits)))
         yield Case("uniform, keys not turned", f"{bits} bits, not turned", make, 32)
-    for stairs in ((16, 8, 4, 2), (16, 4, 2), (16, 4, 3, 2), (16, 8, 4)):
+    for stairs in STAIRS:
         for residual in (32, 128):
             make = narrow(
                 lambda mixer, s=stairs, r=residual: StaircaseCache(
