@@ -180,12 +180,6 @@ def long_texts(model: Any, ids: Tensor, sizes: Tensor) -> dict[str, list[float]]
             masks.sliding_window(room),
         ),
         (
-            f"sinks 1 + {room - 1}",
-            lambda mixer: SinkCache(1, room - 1),
-            1,
-            masks.causal,
-        ),
-        (
             f"sinks 4 + {room - 4}",
             lambda mixer: SinkCache(4, room - 4),
             1,
