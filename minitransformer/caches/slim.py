@@ -127,8 +127,9 @@ class SlimCache:
         if self.late:
             shared = every.unsqueeze(1).expand(-1, heads, -1, -1)
             return self.kept.key, shared, self.kept.pos
-        values = (every @ self.w_kv).unflatten(2, (heads, -1)).transpose(1, 2)
-        return self.kept.key, values, self.kept.pos
+        values = every.to(self.w_kv.dtype) @ self.w_kv  # keys may be kept in fewer bits
+        by_head = values.unflatten(2, (heads, -1)).transpose(1, 2)
+        return self.kept.key, by_head, self.kept.pos
 
     def around(self, attend: Callable[..., Any]) -> Callable[..., Any]:
         """Return ``attend``, with the late multiplication behind it if there is one."""

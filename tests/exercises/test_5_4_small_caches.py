@@ -152,7 +152,7 @@ def cache_places(newest, sinks, window):
             "0 if age < waiting else (age - waiting) // stair + 1",
             "age // stair + 0 * waiting",
         ),
-        message="but of those that wait",
+        message="do you cut groups from the beginning?",
     ),
     WrongAnswer(
         exercise="bits_by_age",
