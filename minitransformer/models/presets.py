@@ -42,6 +42,9 @@ class Turn:
 
     The frequencies are no buffers: a model that is cast to bfloat16 would round its
     buffers, and far positions would be turned by wrong angles.
+
+    Queries and keys of all layers stand at the same positions, so the last angles are
+    kept, together with the positions they are for.
     """
 
     def __init__(self, head_dim: int, base: float) -> None:
@@ -49,12 +52,22 @@ class Turn:
         with torch.device("cpu"):  # also where a model is made without memory
             freqs = rotary.frequencies(head_dim, base=base)
         self.freqs = {freqs.device: freqs}
+        self.last: tuple[Any, ...] = (None,) * 4
 
     def __call__(self, x: Tensor, pos: Tensor) -> Tensor:
         """Turn ``[B, H, L, E]`` by positions ``[L]`` or ``[B, L]``."""
         if x.device not in self.freqs:
             self.freqs[x.device] = next(iter(self.freqs.values())).to(x.device)
-        return rotary.rotate(x, pos, self.freqs[x.device])
+        freqs = self.freqs[x.device]
+        if torch.compiler.is_compiling() or pos.is_inference():
+            return rotary.rotate(x, pos, freqs)
+        kind = torch.promote_types(x.dtype, torch.float32)
+        known, version, cos, sin = self.last
+        rotary.check(x, pos, freqs)
+        if known is not pos or version != pos._version or cos.dtype != kind:
+            cos, sin = rotary.angles(pos, freqs, kind)
+            self.last = (pos, pos._version, cos, sin)
+        return rotary.turn_by(x, cos, sin)
 
 
 def gpt2(

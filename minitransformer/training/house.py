@@ -1,0 +1,384 @@
+"""The house model: the small decoder of this course, from text to weights.
+
+Two steps, so that the second needs neither gensim nor the text::
+
+    python -m minitransformer.training prepare --out DIR --texts FOLDER
+    python -m minitransformer.training house --out DIR --device cuda --compile
+
+``prepare`` learns the tokenizer on the training articles of Wikipedia, and tokenizes
+them, the Lee corpus and every ``.txt`` file of FOLDER. It keeps to prose: the help
+pages that Python carries are lists of names and signatures, and would teach the model a
+second language that nobody asks it to speak.
+
+``house`` trains, with more weight on Wikipedia, of which held-out articles judge it. It
+sees every text some ten to thirty times, so it is held back: by weight decay, by
+dropout behind every layer (hooks, the model knows nothing of it), and by keeping the
+weights of the best judgement. Then it makes a sibling with two key heads: the means of
+the trained ones, judged as they are and after a twentieth of the steps more.
+
+Source of the sibling: Ainslie et al., arXiv 2305.13245.
+"""
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+
+from minitransformer.attention.sdpa import sdpa
+from minitransformer.layers.attention import Attention
+from minitransformer.layers.mlp import SwiGLU
+from minitransformer.models.decoder import Decoder
+from minitransformer.positions import rotary
+from minitransformer.training.checkpoint import write_whole
+from minitransformer.training.data import (
+    MARK,
+    consecutive,
+    draw,
+    encode,
+    read_texts,
+    wikipedia,
+)
+from minitransformer.training.loop import Recipe, Row, Run, train
+from minitransformer.training.loss import judge
+
+VOCAB_SIZE, LENGTH = 8192, 512
+CONFIG: dict[str, Any] = {
+    "preset": "llama",
+    "vocab_size": VOCAB_SIZE,
+    "dim": 256,
+    "num_layers": 7,
+    "num_heads": 8,
+    "num_kv_heads": 8,
+    "hidden": 688,
+    "rope_base": 10000.0,
+    "max_seq_len": LENGTH,
+}
+
+
+class Turn:
+    """Turn queries and keys by fixed frequencies (RoPE, half layout)."""
+
+    def __init__(self, head_dim: int, base: float, device: str) -> None:
+        """Compute the frequencies, on the device of the model."""
+        self.freqs = rotary.frequencies(head_dim, base=base).to(device)
+
+    def __call__(self, x: Tensor, pos: Tensor) -> Tensor:
+        """Turn ``[B, H, L, E]`` by positions ``[L]`` or ``[B, L]``."""
+        return rotary.rotate(x, pos, self.freqs)
+
+
+def build(
+    config: dict[str, Any],
+    *,
+    attend: Callable[..., Any] = sdpa,
+    device: str = "cpu",
+    seed: int = 0,
+) -> Decoder:
+    """Make the model that a configuration describes.
+
+    Args:
+        config: as ``CONFIG``.
+        attend: a causal ``attend`` function.
+        device: where it shall be.
+        seed: of its start, which is the same on every device.
+    """
+    torch.manual_seed(seed)
+    dim, heads = config["dim"], config["num_heads"]
+    turn = Turn(dim // heads, config["rope_base"], device)
+    kv_heads = config["num_kv_heads"]
+    return Decoder(
+        config["vocab_size"],
+        dim,
+        config["num_layers"],
+        mixer=lambda i: Attention(
+            dim, heads, num_kv_heads=kv_heads, attend=attend, turn=turn
+        ),
+        mlp=lambda i: SwiGLU(dim, config["hidden"]),
+    ).to(device)
+
+
+def pool_key_heads(
+    weights: dict[str, Tensor], config: dict[str, Any], num_kv_heads: int
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Replace the key and value heads of each group by their mean.
+
+    Args:
+        weights: of a model by name.
+        config: of that model.
+        num_kv_heads: how many shall be left; a divisor of those it has.
+
+    Returns:
+        Weights and configuration of the sibling.
+
+    Raises:
+        ValueError: the groups would not be of one size.
+    """
+    heads = config["num_kv_heads"]
+    if num_kv_heads < 1 or heads % num_kv_heads:
+        raise ValueError(f"num_kv_heads is {num_kv_heads}, needs a divisor of {heads}")
+    pooled = dict(weights)
+    for name, weight in weights.items():
+        if name.endswith(("k_proj.weight", "v_proj.weight")):
+            groups = weight.view(
+                num_kv_heads, heads // num_kv_heads, -1, weight.shape[1]
+            )
+            pooled[name] = groups.mean(dim=1).flatten(0, 1)
+    return pooled, config | {"num_kv_heads": num_kv_heads}
+
+
+@contextmanager
+def dropout(model: Decoder, share: float) -> Iterator[None]:
+    """Drop a share of what each layer adds to a token, while the model trains."""
+
+    def drop(module: nn.Module, inputs: Any, out: Tensor) -> Tensor:
+        return F.dropout(out, share, module.training)
+
+    layers = [part for block in model.blocks for part in (block.mixer, block.mlp)]
+    hooks = [layer.register_forward_hook(drop) for layer in layers] if share else []
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Copy weights by name; a tied one comes once."""
+    wanted = dict(model.named_parameters())
+    if wanted.keys() != weights.keys():
+        raise ValueError(f"names differ: {sorted(wanted.keys() ^ weights.keys())}")
+    with torch.no_grad():
+        for name, weight in wanted.items():
+            weight.copy_(weights[name])
+
+
+def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
+    """Write weights by name as bfloat16."""
+    rounded = {name: x.bfloat16().contiguous().cpu() for name, x in weights.items()}
+    write_whole(path, save_tensors(rounded, {"format": "pt"}))
+
+
+def prepare(out: Path, texts: Path | None, vocab_size: int = VOCAB_SIZE) -> None:
+    """Write ``tokenizer.json``, unless it is there, and ``tokens.npz``."""
+    from minitransformer import data
+    from minitransformer.tokenization.bpe import BPE
+
+    out.mkdir(parents=True, exist_ok=True)
+    articles, file = wikipedia(), out / "tokenizer.json"
+    if file.exists():
+        tokenizer = BPE.from_file(file)
+    else:
+        tokenizer = BPE.train_from_iterator(
+            articles.train, vocab_size=vocab_size, special_tokens=[MARK]
+        )
+        tokenizer.save(file)
+    parts = {"Wikipedia": articles.train, "Lee": data.lee_corpus()}
+    if texts is not None:
+        parts |= {name: [text] for name, text in read_texts(texts).items()}
+    corpora = {
+        "train": encode(parts, tokenizer),
+        "validation": encode({"Wikipedia": articles.validation}, tokenizer),
+        "test": encode({"Wikipedia": articles.test}, tokenizer),
+    }
+    arrays: dict[str, Any] = {name: c.ids for name, c in corpora.items()}
+    arrays["token_bytes"] = corpora["train"].token_bytes
+    arrays["parts"] = json.dumps(corpora["train"].parts)  # Wikipedia is the first
+    np.savez_compressed(out / "tokens.npz", **arrays)
+    for name, corpus in corpora.items():
+        size = corpus.token_bytes[corpus.ids].sum()
+        print(f"{name}: {len(corpus.ids):,} tokens, {size:,} bytes")
+    for name, (start, end) in corpora["train"].parts.items():
+        print(f"  {name}: {end - start:,} tokens")
+
+
+class Texts:
+    """The tokens that ``prepare`` wrote, on the device that trains."""
+
+    def __init__(self, folder: Path, device: str, wikipedia_weight: float) -> None:
+        """Read ``tokens.npz``.
+
+        Args:
+            folder: where it lies.
+            device: where the tokens shall be.
+            wikipedia_weight: how often a window of Wikipedia is drawn, beside another.
+
+        Raises:
+            FileNotFoundError: ``prepare`` has not run.
+        """
+        with np.load(folder / "tokens.npz") as arrays:
+            found = {name: arrays[name] for name in arrays.files}
+        self.parts = json.loads(str(found.pop("parts")))
+        self.token_bytes = torch.from_numpy(found.pop("token_bytes")).to(device)
+        self.ids = {
+            name: torch.from_numpy(x.astype(np.int32)).to(device)
+            for name, x in found.items()
+        }
+        self.weights = [wikipedia_weight, 1.0]
+
+    def draw(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw windows to train on."""
+        ids, cut = self.ids["train"], self.parts["Wikipedia"][1]
+        spans = [(0, cut), (cut, len(ids))]
+        weights = self.weights
+        return draw(ids, batch, LENGTH, generator, spans=spans, weights=weights)
+
+    def judge(self, model: nn.Module, part: str = "validation") -> float:
+        """Return the bits per byte of a held-out part, in float32."""
+        return judge(model, consecutive(self.ids[part], 32, LENGTH), self.token_bytes)
+
+
+def main(arguments: list[str]) -> int:
+    """Train the house model and its sibling; write all that a reader needs."""
+    parser = argparse.ArgumentParser(prog="python -m minitransformer.training house")
+    parser.add_argument("--out", type=Path, required=True, help="see prepare")
+    parser.add_argument("--texts", type=Path, help="prepare first, with this folder")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--batch", type=int, default=64, help="windows of 512 a step")
+    parser.add_argument("--accumulate", type=int, default=1)
+    parser.add_argument("--peak", type=float, default=3e-3, help="learning rate")
+    parser.add_argument("--decay", type=float, default=0.3)
+    parser.add_argument("--dropout", type=float, default=0.15)
+    parser.add_argument("--wikipedia", type=float, default=2.0, help="its weight")
+    parser.add_argument("--every", type=int, default=100, help="steps to a judgement")
+    parser.add_argument("--patience", type=int, default=8, help="judgements")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--no-gqa", action="store_true", help="no sibling")
+    options = parser.parse_args(arguments)
+    if not (options.out / "tokens.npz").exists():
+        prepare(options.out, options.texts)
+    torch.set_float32_matmul_precision("high")  # TF32, where bfloat16 is not asked for
+    texts = Texts(options.out, options.device, options.wikipedia)
+    recipe = Recipe(
+        options.steps,
+        batch=options.batch,
+        peak=options.peak,
+        warm_up=min(200, options.steps // 10),
+        floor=0.05,
+        decay=options.decay,
+        accumulate=options.accumulate,
+        half=options.device.startswith("cuda"),
+        seed=options.seed,
+    )
+    began = time.perf_counter()
+    run = _train(CONFIG, None, recipe, texts, options, "checkpoints")
+    history = _about(options, recipe, run, texts)
+    history |= _judged(CONFIG, run.best, texts, options.device)
+    history["seconds"] = round(time.perf_counter() - began, 1)
+    save_weights(options.out / "model.safetensors", run.best)
+    _write_json(options.out / "config.json", CONFIG)
+    _write_json(options.out / "history.json", history)
+    if not options.no_gqa:
+        history["gqa"] = _sibling(run, recipe, texts, options)
+        _write_json(options.out / "history.json", history)
+    print(json.dumps({k: v for k, v in history.items() if k != "rows"}, indent=1))
+    return 0
+
+
+def _train(
+    config: dict[str, Any],
+    weights: dict[str, Tensor] | None,
+    recipe: Recipe,
+    texts: Texts,
+    options: argparse.Namespace,
+    folder: str,
+) -> Run:
+    model = build(config, device=options.device, seed=recipe.seed)
+    if weights is not None:
+        load_weights(model, weights)
+    with dropout(model, options.dropout):
+        return train(
+            model,
+            texts.draw,
+            recipe,
+            judge=texts.judge,
+            every=min(options.every, recipe.steps),
+            patience=options.patience,
+            folder=options.out / folder,
+            compiled=options.compile,
+        )
+
+
+def _judged(
+    config: dict[str, Any], weights: dict[str, Tensor], texts: Texts, device: str
+) -> dict[str, float]:
+    """Judge the weights as they are stored, rounded to bfloat16."""
+    model = build(config, device=device).eval()
+    load_weights(model, {name: x.bfloat16() for name, x in weights.items()})
+    return {part: texts.judge(model, part) for part in ("validation", "test")}
+
+
+def _sibling(
+    run: Run, recipe: Recipe, texts: Texts, options: argparse.Namespace
+) -> dict[str, Any]:
+    weights, config = pool_key_heads(run.best, CONFIG, 2)
+    found: dict[str, Any] = {"pooled": _judged(config, weights, texts, options.device)}
+    steps = max(recipe.steps // 20, 1)
+    more = recipe._replace(steps=steps, warm_up=steps // 10, seed=recipe.seed + 1)
+    more = more._replace(peak=recipe.peak / 3)  # it starts where the rate was low
+    trained = _train(config, weights, more, texts, options, "checkpoints-gqa")
+    found["trained"] = _judged(config, trained.best, texts, options.device)
+    found |= {"recipe": more._asdict(), "rows": _thin(trained.rows, 10)}
+    save_weights(options.out / "gqa.safetensors", trained.best)
+    _write_json(options.out / "gqa_config.json", config)
+    return found
+
+
+def _thin(rows: list[Row], size: int = 20) -> list[Row]:
+    """Return the mean of each ``size`` rows; what is not in all of them, as it is."""
+    thinned = []
+    for end in range(size, len(rows) + 1, size):
+        group = rows[end - size : end]
+        row = dict(group[-1])
+        for name in ("loss", "norm"):
+            row[name] = round(sum(each[name] for each in group) / size, 5)
+        thinned.append(row)
+    return thinned
+
+
+def _about(
+    options: argparse.Namespace, recipe: Recipe, run: Run, texts: Texts
+) -> dict[str, Any]:
+    on_gpu = options.device.startswith("cuda")
+    return {
+        "device": torch.cuda.get_device_name() if on_gpu else platform.machine(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "compiled": options.compile,
+        "recipe": recipe._asdict(),
+        "length": LENGTH,
+        "dropout": options.dropout,
+        "wikipedia_weight": options.wikipedia,
+        "tokens": {name: end - start for name, (start, end) in texts.parts.items()},
+        "parameters": sum(w.numel() for w in run.model.parameters()),
+        "steps_taken": run.step,
+        "best_step": run.best_step,
+        "rows": _thin(run.rows),
+    }
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    write_whole(path, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def prepare_main(arguments: list[str]) -> int:
+    """Tokenize, on a machine that has gensim."""
+    parser = argparse.ArgumentParser(prog="python -m minitransformer.training prepare")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--texts", type=Path, help="a folder of .txt files")
+    options = parser.parse_args(arguments)
+    prepare(options.out, options.texts)
+    return 0

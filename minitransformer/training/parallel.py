@@ -1,0 +1,145 @@
+"""One model on many machines: each process does a share of every batch.
+
+The loss of a batch is a mean over its windows, and the gradient of a mean is the mean
+of the gradients. So ``N`` processes that see ``B / N`` windows each and average their
+gradients take the very step that one process would take with all ``B``::
+
+    grad (1/B sum_b loss_b)  =  1/N sum_n grad (N/B sum_{b in share n} loss_b)
+
+``ddp`` keeps the whole model in every process and averages gradients (an all-reduce).
+``fsdp`` keeps a share of each weight, of its gradient and of the optimizer's means in
+every process; it gathers the weights of a block when the block is computed (all-gather,
+in the forward and in the backward pass), and averages gradients into shares
+(reduce-scatter). Run either under ``torchrun``.
+
+Sources: PyTorch DDP, Li et al., arXiv 2006.15704; ZeRO, Rajbhandari et al., 1910.02054;
+FSDP, Zhao et al., 2304.11277.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.nn.parallel import DistributedDataParallel
+
+Kind = Literal["one", "ddp", "fsdp"]
+
+
+class World(NamedTuple):
+    """The processes of a run, seen from one of them.
+
+    Attributes:
+        kind: how they share the work.
+        rank: the number of this one.
+        size: how many there are.
+    """
+
+    kind: Kind = "one"
+    rank: int = 0
+    size: int = 1
+
+
+ONE = World()
+
+
+@contextmanager
+def world(kind: Kind, device: str = "cpu") -> Iterator[World]:
+    """Meet the other processes that ``torchrun`` started, and part at the end.
+
+    Args:
+        kind: "one" meets nobody.
+        device: of the model: "cpu" (gloo) or "cuda" (NCCL; each process takes the GPU
+            of its local rank).
+
+    Raises:
+        ValueError: the kind is unknown, or ``torchrun`` did not start this process.
+    """
+    if kind == "one":
+        yield ONE
+        return
+    if kind not in ("ddp", "fsdp"):
+        raise ValueError(f"kind is {kind!r}, needs 'one', 'ddp' or 'fsdp'")
+    if "RANK" not in os.environ:
+        raise ValueError(f"kind {kind!r} needs processes that torchrun started")
+    if device.startswith("cuda"):
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    try:
+        yield World(kind, dist.get_rank(), dist.get_world_size())
+    finally:
+        dist.destroy_process_group()
+
+
+def spread(model: nn.Module, place: World) -> nn.Module:
+    """Make a model share its work; call it before the optimizer is made.
+
+    With "ddp" the result wraps the model, with "fsdp" it is the model, whose weights
+    have become shares (``DTensor``), block by block.
+    """
+    if place.kind == "ddp":
+        return DistributedDataParallel(model)
+    if place.kind == "fsdp":
+        for block in getattr(model, "blocks", []):
+            fully_shard(block)
+        fully_shard(model)
+    return model
+
+
+def share(x: Tensor, place: World) -> Tensor:
+    """Return the rows of a batch that this process sees.
+
+    Raises:
+        ValueError: the rows cannot be shared evenly.
+    """
+    if len(x) % place.size:
+        raise ValueError(f"batch has {len(x)} rows, {place.size} processes share it")
+    return x.chunk(place.size)[place.rank]
+
+
+@contextmanager
+def quiet(model: nn.Module, silent: bool) -> Iterator[None]:
+    """Add up gradients without talking, for all but the last part of a batch."""
+    if not silent:
+        yield
+    elif isinstance(model, DistributedDataParallel):
+        with model.no_sync():
+            yield
+    elif hasattr(model, "set_requires_gradient_sync"):
+        sync: Any = model.set_requires_gradient_sync
+        sync(False)
+        try:
+            yield
+        finally:
+            sync(True)
+    else:
+        yield
+
+
+def mean(x: Tensor, place: World) -> Tensor:
+    """Return the mean of a tensor over all processes."""
+    if place.size == 1:
+        return x
+    total = x.detach().clone()
+    dist.all_reduce(total)
+    return total / place.size
+
+
+def whole(x: Tensor) -> Tensor:
+    """Return a tensor whose shares lie in all processes; all of them must call it."""
+    return x.full_tensor() if isinstance(x, DTensor) else x
+
+
+def fill_(x: Tensor, saved: Tensor) -> None:
+    """Overwrite a tensor, or this process's share of it, with a whole one."""
+    with torch.no_grad():
+        if isinstance(x, DTensor):
+            saved = distribute_tensor(
+                saved.to(x.device), x.device_mesh, x.placements, src_data_rank=None
+            )
+        x.copy_(saved)
