@@ -33,7 +33,7 @@ from minitransformer.positions import rotary
 
 OUT = Path(__file__).parents[2] / "lessons" / "5_transformers" / "5_4_sinks.json"
 SYMBOLS, TRIGGERS, MARK, DIM = 16, 3, 16, 32
-STEPS, BATCH, LENGTH, WINDOW = 4000, 32, 32, 8
+STEPS, BATCH, LENGTH, WINDOW = 1000, 32, 32, 8
 
 
 def texts(batch: int, length: int, marked: bool, generator: torch.Generator) -> Tensor:
