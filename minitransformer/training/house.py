@@ -53,8 +53,7 @@ from minitransformer.training.loop import Recipe, Row, Run, train
 from minitransformer.training.loss import judge
 
 VOCAB_SIZE, LENGTH = 8192, 512
-CONFIG: dict[str, Any] = {
-    "preset": "llama",
+SIZES: dict[str, Any] = {
     "vocab_size": VOCAB_SIZE,
     "dim": 256,
     "num_layers": 7,
@@ -62,8 +61,8 @@ CONFIG: dict[str, Any] = {
     "num_kv_heads": 8,
     "hidden": 688,
     "rope_base": 10000.0,
-    "max_seq_len": LENGTH,
 }
+"""Options of the preset ``llama`` that make the house model."""
 
 
 class Turn:
@@ -79,52 +78,52 @@ class Turn:
 
 
 def build(
-    config: dict[str, Any],
+    sizes: dict[str, Any],
     *,
     attend: Callable[..., Any] = sdpa,
     device: str = "cpu",
     seed: int = 0,
 ) -> Decoder:
-    """Make the model that a configuration describes.
+    """Make a model of the house's kind.
 
     Args:
-        config: as ``CONFIG``.
+        sizes: as ``SIZES``.
         attend: a causal ``attend`` function.
         device: where it shall be.
         seed: of its start, which is the same on every device.
     """
     torch.manual_seed(seed)
-    dim, heads = config["dim"], config["num_heads"]
-    turn = Turn(dim // heads, config["rope_base"], device)
-    kv_heads = config["num_kv_heads"]
+    dim, heads = sizes["dim"], sizes["num_heads"]
+    turn = Turn(dim // heads, sizes["rope_base"], device)
+    kv_heads = sizes["num_kv_heads"]
     return Decoder(
-        config["vocab_size"],
+        sizes["vocab_size"],
         dim,
-        config["num_layers"],
+        sizes["num_layers"],
         mixer=lambda i: Attention(
             dim, heads, num_kv_heads=kv_heads, attend=attend, turn=turn
         ),
-        mlp=lambda i: SwiGLU(dim, config["hidden"]),
+        mlp=lambda i: SwiGLU(dim, sizes["hidden"]),
     ).to(device)
 
 
 def pool_key_heads(
-    weights: dict[str, Tensor], config: dict[str, Any], num_kv_heads: int
+    weights: dict[str, Tensor], sizes: dict[str, Any], num_kv_heads: int
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Replace the key and value heads of each group by their mean.
 
     Args:
         weights: of a model by name.
-        config: of that model.
+        sizes: of that model.
         num_kv_heads: how many shall be left; a divisor of those it has.
 
     Returns:
-        Weights and configuration of the sibling.
+        Weights and sizes of the sibling.
 
     Raises:
         ValueError: the groups would not be of one size.
     """
-    heads = config["num_kv_heads"]
+    heads = sizes["num_kv_heads"]
     if num_kv_heads < 1 or heads % num_kv_heads:
         raise ValueError(f"num_kv_heads is {num_kv_heads}, needs a divisor of {heads}")
     pooled = dict(weights)
@@ -134,7 +133,7 @@ def pool_key_heads(
                 num_kv_heads, heads // num_kv_heads, -1, weight.shape[1]
             )
             pooled[name] = groups.mean(dim=1).flatten(0, 1)
-    return pooled, config | {"num_kv_heads": num_kv_heads}
+    return pooled, sizes | {"num_kv_heads": num_kv_heads}
 
 
 @contextmanager
@@ -144,7 +143,8 @@ def dropout(model: Decoder, share: float) -> Iterator[None]:
     def drop(module: nn.Module, inputs: Any, out: Tensor) -> Tensor:
         return F.dropout(out, share, module.training)
 
-    layers = [part for block in model.blocks for part in (block.mixer, block.mlp)]
+    ends = (".mixer", ".mlp")
+    layers = [layer for name, layer in model.named_modules() if name.endswith(ends)]
     hooks = [layer.register_forward_hook(drop) for layer in layers] if share else []
     try:
         yield
@@ -273,12 +273,12 @@ def main(arguments: list[str]) -> int:
         seed=options.seed,
     )
     began = time.perf_counter()
-    run = _train(CONFIG, None, recipe, texts, options, "checkpoints")
+    run = _train(SIZES, None, recipe, texts, options, "checkpoints")
     history = _about(options, recipe, run, texts)
-    history |= _judged(CONFIG, run.best, texts, options.device)
+    history |= _judged(SIZES, run.best, texts, options.device)
     history["seconds"] = round(time.perf_counter() - began, 1)
     save_weights(options.out / "model.safetensors", run.best)
-    _write_json(options.out / "config.json", CONFIG)
+    _write_config(options.out / "config.json", SIZES)
     _write_json(options.out / "history.json", history)
     if not options.no_gqa:
         history["gqa"] = _sibling(run, recipe, texts, options)
@@ -288,14 +288,14 @@ def main(arguments: list[str]) -> int:
 
 
 def _train(
-    config: dict[str, Any],
+    sizes: dict[str, Any],
     weights: dict[str, Tensor] | None,
     recipe: Recipe,
     texts: Texts,
     options: argparse.Namespace,
     folder: str,
 ) -> Run:
-    model = build(config, device=options.device, seed=recipe.seed)
+    model = build(sizes, device=options.device, seed=recipe.seed)
     if weights is not None:
         load_weights(model, weights)
     with dropout(model, options.dropout):
@@ -312,10 +312,10 @@ def _train(
 
 
 def _judged(
-    config: dict[str, Any], weights: dict[str, Tensor], texts: Texts, device: str
+    sizes: dict[str, Any], weights: dict[str, Tensor], texts: Texts, device: str
 ) -> dict[str, float]:
     """Judge the weights as they are stored, rounded to bfloat16."""
-    model = build(config, device=device).eval()
+    model = build(sizes, device=device).eval()
     load_weights(model, {name: x.bfloat16() for name, x in weights.items()})
     return {part: texts.judge(model, part) for part in ("validation", "test")}
 
@@ -323,16 +323,16 @@ def _judged(
 def _sibling(
     run: Run, recipe: Recipe, texts: Texts, options: argparse.Namespace
 ) -> dict[str, Any]:
-    weights, config = pool_key_heads(run.best, CONFIG, 2)
-    found: dict[str, Any] = {"pooled": _judged(config, weights, texts, options.device)}
+    weights, sizes = pool_key_heads(run.best, SIZES, 2)
+    found: dict[str, Any] = {"pooled": _judged(sizes, weights, texts, options.device)}
     steps = max(recipe.steps // 20, 1)
     more = recipe._replace(steps=steps, warm_up=steps // 10, seed=recipe.seed + 1)
     more = more._replace(peak=recipe.peak / 3)  # it starts where the rate was low
-    trained = _train(config, weights, more, texts, options, "checkpoints-gqa")
-    found["trained"] = _judged(config, trained.best, texts, options.device)
+    trained = _train(sizes, weights, more, texts, options, "checkpoints-gqa")
+    found["trained"] = _judged(sizes, trained.best, texts, options.device)
     found |= {"recipe": more._asdict(), "rows": _thin(trained.rows, 10)}
     save_weights(options.out / "gqa.safetensors", trained.best)
-    _write_json(options.out / "gqa_config.json", config)
+    _write_config(options.out / "gqa_config.json", sizes)
     return found
 
 
@@ -372,6 +372,10 @@ def _about(
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     write_whole(path, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def _write_config(path: Path, sizes: dict[str, Any]) -> None:
+    _write_json(path, {"preset": "llama", "options": sizes})
 
 
 def prepare_main(arguments: list[str]) -> int:

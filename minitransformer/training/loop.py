@@ -69,7 +69,7 @@ class Recipe(NamedTuple):
     steps: int
     batch: int = 32
     peak: float = 3e-3
-    warm_up: int = 50
+    warm_up: int = 0
     floor: float = 0.1
     decay: float = 0.1
     betas: Betas = Betas()
@@ -145,13 +145,7 @@ def take_step(
             loss.backward()
         losses.append(loss.detach())
     norm = clip_(run.model, recipe.clip)
-    rate = warm_up_cosine(
-        run.step,
-        steps=recipe.steps,
-        peak=recipe.peak,
-        warm_up=recipe.warm_up,
-        floor=recipe.floor,
-    )
+    rate = _rate(recipe, run.step)
     run.optimizer.step(rate)
     run.optimizer.clear()
     run.step += 1
@@ -191,10 +185,12 @@ def train(
         The run; ``run.rows`` has loss, rate and norm of each step.
 
     Raises:
-        ValueError: the checkpoint is damaged, or of another model or recipe.
+        ValueError: the recipe makes no sense, or the checkpoint is damaged, or of
+            another model or recipe.
     """
     if patience is not None and judge is None:
         raise ValueError("patience is given without judge")
+    _rate(recipe, 0)  # a schedule that makes no sense is refused now
     spread_model = spread(model, place)
     optimizer = AdamW(decay_groups(model, recipe.decay), betas=recipe.betas)
     run = Run(model, optimizer, torch.Generator().manual_seed(recipe.seed))
@@ -226,6 +222,16 @@ def train(
         start, began = time.perf_counter(), run.step
     bar.close()
     return run
+
+
+def _rate(recipe: Recipe, step: int) -> float:
+    return warm_up_cosine(
+        step,
+        steps=recipe.steps,
+        peak=recipe.peak,
+        warm_up=recipe.warm_up,
+        floor=recipe.floor,
+    )
 
 
 def _loss(

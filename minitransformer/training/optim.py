@@ -50,10 +50,10 @@ def naive_adamw(
 
 @torch.no_grad()
 def adamw_(
-    weights: Sequence[Tensor],
-    grads: Sequence[Tensor],
-    means: Sequence[Tensor],
-    squares: Sequence[Tensor],
+    weights: list[Tensor],
+    grads: list[Tensor],
+    means: list[Tensor],
+    squares: list[Tensor],
     *,
     step: int,
     rate: float,

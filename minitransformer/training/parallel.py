@@ -52,6 +52,9 @@ ONE = World()
 def world(kind: Kind, device: str = "cpu") -> Iterator[World]:
     """Meet the other processes that ``torchrun`` started, and part at the end.
 
+    A process meets them once: a second meeting would find the addresses of the first.
+    ``place._replace(kind=...)`` shares the work in another way within one meeting.
+
     Args:
         kind: "one" meets nobody.
         device: of the model: "cpu" (gloo) or "cuda" (NCCL; each process takes the GPU

@@ -11,7 +11,7 @@ from minitransformer.training import house
 from minitransformer.training.__main__ import main
 from minitransformer.training.data import MARK
 
-TINY = house.CONFIG | {"vocab_size": 300, "dim": 16, "num_layers": 2, "hidden": 24}
+TINY = house.SIZES | {"vocab_size": 300, "dim": 16, "num_layers": 2, "hidden": 24}
 SPLIT = house.wikipedia.__globals__["data"].Split
 
 
@@ -21,14 +21,14 @@ def small(monkeypatch):
     text = "the cat sat on the mat, and the dog sat on the cat. " * 40
     parts = SPLIT([text, text[::-1]], [text[:500]], [text[:300]])
     monkeypatch.setattr(house, "wikipedia", lambda: parts)
-    monkeypatch.setattr(house, "CONFIG", TINY)
+    monkeypatch.setattr(house, "SIZES", TINY)
     monkeypatch.setattr(house, "LENGTH", 16)
     monkeypatch.setattr(house, "VOCAB_SIZE", 300)
     monkeypatch.setattr(house.prepare, "__defaults__", (300,))
 
 
 def test_the_house_model_has_the_size_it_is_said_to_have():
-    model = house.build(house.CONFIG)
+    model = house.build(house.SIZES)
     size = sum(w.numel() for w in model.parameters())
     layer = 4 * 256 * 256 + 3 * 256 * 688 + 2 * 256
     assert size == 8192 * 256 + 7 * layer + 256 == 7_634_688
@@ -44,7 +44,8 @@ def test_preparing_and_training_write_all_that_is_promised(small, tmp_path, caps
     assert main(["house", "--out", str(out), *rest]) == 0
     weights = load_file(out / "model.safetensors")
     assert {x.dtype for x in weights.values()} == {torch.bfloat16}
-    assert json.loads((out / "config.json").read_text()) == TINY
+    config = json.loads((out / "config.json").read_text())
+    assert config == {"preset": "llama", "options": TINY}
     history = json.loads((out / "history.json").read_text())
     assert history["rows"][-1]["step"] == 40
     assert history["best_step"] in (20, 40)
