@@ -51,6 +51,7 @@ from minitransformer.training.data import (
 )
 from minitransformer.training.loop import Recipe, Row, Run, train
 from minitransformer.training.loss import judge
+from minitransformer.training.parallel import World, world
 
 VOCAB_SIZE, LENGTH = 8192, 512
 SIZES: dict[str, Any] = {
@@ -255,10 +256,24 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--every", type=int, default=100, help="steps to a judgement")
     parser.add_argument("--patience", type=int, default=8, help="judgements")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--parallel",
+        choices=("one", "ddp", "fsdp"),
+        default="one",
+        help="under torchrun; see minitransformer.training.parallel",
+    )
     parser.add_argument("--no-gqa", action="store_true", help="no sibling")
     options = parser.parse_args(arguments)
     if not (options.out / "tokens.npz").exists():
+        if options.parallel != "one":
+            raise ValueError("out has no tokens.npz: run prepare first")
         prepare(options.out, options.texts)
+    with world(options.parallel, options.device) as place:
+        _make(options, place)
+    return 0
+
+
+def _make(options: argparse.Namespace, place: World) -> None:
     torch.set_float32_matmul_precision("high")  # TF32, where bfloat16 is not asked for
     texts = Texts(options.out, options.device, options.wikipedia)
     recipe = Recipe(
@@ -273,18 +288,19 @@ def main(arguments: list[str]) -> int:
         seed=options.seed,
     )
     began = time.perf_counter()
-    run = _train(SIZES, None, recipe, texts, options, "checkpoints")
+    run = _train(SIZES, None, recipe, texts, options, place)
     history = _about(options, recipe, run, texts)
     history |= _judged(SIZES, run.best, texts, options.device)
     history["seconds"] = round(time.perf_counter() - began, 1)
-    save_weights(options.out / "model.safetensors", run.best)
-    _write_config(options.out / "config.json", SIZES)
-    _write_json(options.out / "history.json", history)
-    if not options.no_gqa:
-        history["gqa"] = _sibling(run, recipe, texts, options)
+    if place.rank == 0:
+        save_weights(options.out / "model.safetensors", run.best)
+        _write_config(options.out / "config.json", SIZES)
         _write_json(options.out / "history.json", history)
-    print(json.dumps({k: v for k, v in history.items() if k != "rows"}, indent=1))
-    return 0
+    if not options.no_gqa:
+        history["gqa"] = _sibling(run, recipe, texts, options, place)
+    if place.rank == 0:
+        _write_json(options.out / "history.json", history)
+        print(json.dumps({k: v for k, v in history.items() if k != "rows"}, indent=1))
 
 
 def _train(
@@ -293,7 +309,7 @@ def _train(
     recipe: Recipe,
     texts: Texts,
     options: argparse.Namespace,
-    folder: str,
+    place: World,
 ) -> Run:
     model = build(sizes, device=options.device, seed=recipe.seed)
     if weights is not None:
@@ -306,8 +322,10 @@ def _train(
             judge=texts.judge,
             every=min(options.every, recipe.steps),
             patience=options.patience,
-            folder=options.out / folder,
+            folder=options.out
+            / ("checkpoints" if weights is None else "checkpoints-gqa"),
             compiled=options.compile,
+            place=place,
         )
 
 
@@ -321,18 +339,23 @@ def _judged(
 
 
 def _sibling(
-    run: Run, recipe: Recipe, texts: Texts, options: argparse.Namespace
+    run: Run,
+    recipe: Recipe,
+    texts: Texts,
+    options: argparse.Namespace,
+    place: World,
 ) -> dict[str, Any]:
     weights, sizes = pool_key_heads(run.best, SIZES, 2)
     found: dict[str, Any] = {"pooled": _judged(sizes, weights, texts, options.device)}
     steps = max(recipe.steps // 20, 1)
     more = recipe._replace(steps=steps, warm_up=steps // 10, seed=recipe.seed + 1)
     more = more._replace(peak=recipe.peak / 3)  # it starts where the rate was low
-    trained = _train(sizes, weights, more, texts, options, "checkpoints-gqa")
+    trained = _train(sizes, weights, more, texts, options, place)
     found["trained"] = _judged(sizes, trained.best, texts, options.device)
     found |= {"recipe": more._asdict(), "rows": _thin(trained.rows, 10)}
-    save_weights(options.out / "gqa.safetensors", trained.best)
-    _write_config(options.out / "gqa_config.json", sizes)
+    if place.rank == 0:
+        save_weights(options.out / "gqa.safetensors", trained.best)
+        _write_config(options.out / "gqa_config.json", sizes)
     return found
 
 
