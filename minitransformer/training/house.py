@@ -1,20 +1,15 @@
 """The house model: the small decoder of this course, from text to weights.
 
-Two steps, so that the second needs neither gensim nor the text::
+``house`` trains on what ``prepare`` has tokenized, which may lie on another machine::
 
     python -m minitransformer.training prepare --out DIR --texts FOLDER
     python -m minitransformer.training house --out DIR --device cuda --compile
 
-``prepare`` learns the tokenizer on the training articles of Wikipedia, and tokenizes
-them, the Lee corpus and every ``.txt`` file of FOLDER. It keeps to prose: the help
-pages that Python carries are lists of names and signatures, and would teach the model a
-second language that nobody asks it to speak.
-
-``house`` trains, with more weight on Wikipedia, of which held-out articles judge it. It
-sees every text some ten to thirty times, so it is held back: by weight decay, by
-dropout behind every layer (hooks, the model knows nothing of it), and by keeping the
-weights of the best judgement. Then it makes a sibling with two key heads: the means of
-the trained ones, judged as they are and after a twentieth of the steps more.
+It draws more windows of Wikipedia than of the rest: held-out articles judge it. It sees
+every text some ten to thirty times, so it is held back: by weight decay, by dropout
+behind every layer (hooks, the model knows nothing of it), and by keeping the weights of
+the best judgement. Then it makes a sibling with two key heads: the means of the trained
+ones, judged as they are and after a twentieth of the steps more.
 
 Source of the sibling: Ainslie et al., arXiv 2305.13245.
 """
@@ -29,7 +24,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save as save_tensors
@@ -41,19 +35,11 @@ from minitransformer.layers.mlp import SwiGLU
 from minitransformer.models.decoder import Decoder
 from minitransformer.positions import rotary
 from minitransformer.training.checkpoint import write_whole
-from minitransformer.training.data import (
-    MARK,
-    consecutive,
-    draw,
-    encode,
-    read_texts,
-    wikipedia,
-)
 from minitransformer.training.loop import Recipe, Row, Run, train
-from minitransformer.training.loss import judge
 from minitransformer.training.parallel import World, world
+from minitransformer.training.prepare import VOCAB_SIZE, Texts, prepare
 
-VOCAB_SIZE, LENGTH = 8192, 512
+LENGTH = 512
 SIZES: dict[str, Any] = {
     "vocab_size": VOCAB_SIZE,
     "dim": 256,
@@ -170,75 +156,6 @@ def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
     write_whole(path, save_tensors(rounded, {"format": "pt"}))
 
 
-def prepare(out: Path, texts: Path | None, vocab_size: int = VOCAB_SIZE) -> None:
-    """Write ``tokenizer.json``, unless it is there, and ``tokens.npz``."""
-    from minitransformer import data
-    from minitransformer.tokenization.bpe import BPE
-
-    out.mkdir(parents=True, exist_ok=True)
-    articles, file = wikipedia(), out / "tokenizer.json"
-    if file.exists():
-        tokenizer = BPE.from_file(file)
-    else:
-        tokenizer = BPE.train_from_iterator(
-            articles.train, vocab_size=vocab_size, special_tokens=[MARK]
-        )
-        tokenizer.save(file)
-    parts = {"Wikipedia": articles.train, "Lee": data.lee_corpus()}
-    if texts is not None:
-        parts |= {name: [text] for name, text in read_texts(texts).items()}
-    corpora = {
-        "train": encode(parts, tokenizer),
-        "validation": encode({"Wikipedia": articles.validation}, tokenizer),
-        "test": encode({"Wikipedia": articles.test}, tokenizer),
-    }
-    arrays: dict[str, Any] = {name: c.ids for name, c in corpora.items()}
-    arrays["token_bytes"] = corpora["train"].token_bytes
-    arrays["parts"] = json.dumps(corpora["train"].parts)  # Wikipedia is the first
-    np.savez_compressed(out / "tokens.npz", **arrays)
-    for name, corpus in corpora.items():
-        size = corpus.token_bytes[corpus.ids].sum()
-        print(f"{name}: {len(corpus.ids):,} tokens, {size:,} bytes")
-    for name, (start, end) in corpora["train"].parts.items():
-        print(f"  {name}: {end - start:,} tokens")
-
-
-class Texts:
-    """The tokens that ``prepare`` wrote, on the device that trains."""
-
-    def __init__(self, folder: Path, device: str, wikipedia_weight: float) -> None:
-        """Read ``tokens.npz``.
-
-        Args:
-            folder: where it lies.
-            device: where the tokens shall be.
-            wikipedia_weight: how often a window of Wikipedia is drawn, beside another.
-
-        Raises:
-            FileNotFoundError: ``prepare`` has not run.
-        """
-        with np.load(folder / "tokens.npz") as arrays:
-            found = {name: arrays[name] for name in arrays.files}
-        self.parts = json.loads(str(found.pop("parts")))
-        self.token_bytes = torch.from_numpy(found.pop("token_bytes")).to(device)
-        self.ids = {
-            name: torch.from_numpy(x.astype(np.int32)).to(device)
-            for name, x in found.items()
-        }
-        self.weights = [wikipedia_weight, 1.0]
-
-    def draw(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draw windows to train on."""
-        ids, cut = self.ids["train"], self.parts["Wikipedia"][1]
-        spans = [(0, cut), (cut, len(ids))]
-        weights = self.weights
-        return draw(ids, batch, LENGTH, generator, spans=spans, weights=weights)
-
-    def judge(self, model: nn.Module, part: str = "validation") -> float:
-        """Return the bits per byte of a held-out part, in float32."""
-        return judge(model, consecutive(self.ids[part], 32, LENGTH), self.token_bytes)
-
-
 def main(arguments: list[str]) -> int:
     """Train the house model and its sibling; write all that a reader needs."""
     parser = argparse.ArgumentParser(prog="python -m minitransformer.training house")
@@ -275,7 +192,7 @@ def main(arguments: list[str]) -> int:
 
 def _make(options: argparse.Namespace, place: World) -> None:
     torch.set_float32_matmul_precision("high")  # TF32, where bfloat16 is not asked for
-    texts = Texts(options.out, options.device, options.wikipedia)
+    texts = Texts(options.out, options.device, LENGTH, options.wikipedia)
     recipe = Recipe(
         options.steps,
         batch=options.batch,
@@ -399,13 +316,3 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 def _write_config(path: Path, sizes: dict[str, Any]) -> None:
     _write_json(path, {"preset": "llama", "options": sizes})
-
-
-def prepare_main(arguments: list[str]) -> int:
-    """Tokenize, on a machine that has gensim."""
-    parser = argparse.ArgumentParser(prog="python -m minitransformer.training prepare")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--texts", type=Path, help="a folder of .txt files")
-    options = parser.parse_args(arguments)
-    prepare(options.out, options.texts)
-    return 0
