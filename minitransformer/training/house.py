@@ -30,10 +30,8 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from minitransformer.attention.sdpa import sdpa
-from minitransformer.layers.attention import Attention
-from minitransformer.layers.mlp import SwiGLU
 from minitransformer.models.decoder import Decoder
-from minitransformer.positions import rotary
+from minitransformer.models.presets import llama
 from minitransformer.training.checkpoint import write_whole
 from minitransformer.training.loop import Recipe, Row, Run, train
 from minitransformer.training.parallel import World, world
@@ -52,18 +50,6 @@ SIZES: dict[str, Any] = {
 """Options of the preset ``llama`` that make the house model."""
 
 
-class Turn:
-    """Turn queries and keys by fixed frequencies (RoPE, half layout)."""
-
-    def __init__(self, head_dim: int, base: float, device: str) -> None:
-        """Compute the frequencies, on the device of the model."""
-        self.freqs = rotary.frequencies(head_dim, base=base).to(device)
-
-    def __call__(self, x: Tensor, pos: Tensor) -> Tensor:
-        """Turn ``[B, H, L, E]`` by positions ``[L]`` or ``[B, L]``."""
-        return rotary.rotate(x, pos, self.freqs)
-
-
 def build(
     sizes: dict[str, Any],
     *,
@@ -71,27 +57,19 @@ def build(
     device: str = "cpu",
     seed: int = 0,
 ) -> Decoder:
-    """Make a model of the house's kind.
+    """Make a model of the house's kind, with new weights.
 
     Args:
-        sizes: as ``SIZES``.
+        sizes: options of the preset ``llama``, as ``SIZES``.
         attend: a causal ``attend`` function.
         device: where it shall be.
         seed: of its start, which is the same on every device.
     """
     torch.manual_seed(seed)
-    dim, heads = sizes["dim"], sizes["num_heads"]
-    turn = Turn(dim // heads, sizes["rope_base"], device)
-    kv_heads = sizes["num_kv_heads"]
-    return Decoder(
-        sizes["vocab_size"],
-        dim,
-        sizes["num_layers"],
-        mixer=lambda i: Attention(
-            dim, heads, num_kv_heads=kv_heads, attend=attend, turn=turn
-        ),
-        mlp=lambda i: SwiGLU(dim, sizes["hidden"]),
-    ).to(device)
+    model = llama(**sizes, attend=attend).to(device)
+    with torch.no_grad():  # its frequencies move to the device now, not when compiled
+        model(torch.zeros(1, 1, dtype=torch.long, device=device))
+    return model
 
 
 def pool_key_heads(

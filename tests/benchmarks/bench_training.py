@@ -22,10 +22,8 @@ from timing import best_of, refuse_while_red
 from torch import Tensor, nn
 
 from minitransformer.attention.sdpa import sdpa
-from minitransformer.layers.attention import Attention
-from minitransformer.layers.mlp import GELU
 from minitransformer.models.decoder import Decoder
-from minitransformer.positions.additive import LearnedPositions
+from minitransformer.models.presets import gpt2
 from minitransformer.training.data import draw
 from minitransformer.training.house import SIZES, build
 from minitransformer.training.loop import Recipe, Run, make_loss, take_step
@@ -108,19 +106,6 @@ def same_weights(plain: Plain, ours: Decoder) -> None:
             for old, new in names.items():
                 name = name.replace(f".{old}.", f".{new}.")
             theirs[name].copy_(weight)
-
-
-def gpt2(length: int) -> Decoder:
-    """Make the 124 million of GPT-2, with a vocabulary that tiles well."""
-    return Decoder(
-        50304,
-        768,
-        12,
-        mixer=lambda i: Attention(768, 12, attend=sdpa, bias=True),
-        mlp=lambda i: GELU(768, 3072, approximate="tanh"),
-        norm=nn.LayerNorm,
-        code=LearnedPositions(length, 768),
-    )
 
 
 def flops_of_a_token(model: Decoder, length: int) -> float:
@@ -270,7 +255,7 @@ def main() -> None:
 def gpt2_figures(batch: int, device: str) -> dict:
     """Measure steps of a 124 million GPT-2 at length 1,024."""
     length = 1024
-    model = gpt2(length).to(device)
+    model = gpt2(vocab_size=50304, attend=sdpa).to(device)
     recipe = Recipe(10_000, batch=batch, peak=1e-4, half=True)
     source = torch.randint(0, 50257, (1_000_000,)).to(device)
 
