@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -35,12 +36,14 @@ def main(folder):
     with parallel.world("ddp") as met:
         for kind in KINDS:
             place = met._replace(kind=kind)
-            made = run(place, folder / kind)
+            with parallel.Traffic() as traffic:
+                made = run(place, folder / kind)
             part = sum(
                 w.to_local().numel() if hasattr(w, "to_local") else w.numel()
                 for w in made.model.parameters()
             )
             found = {"rows": made.rows, "numbers": part, "place": place}
+            found["traffic"] = traffic.numbers
             (folder / f"{kind}-{place.rank}.json").write_text(json.dumps(found))
 
 
@@ -90,6 +93,17 @@ def test_each_process_holds_all_weights_or_half_of_them(folder, alone):
     assert abs(first - second) < 0.1 * size
 
 
+def test_the_traffic_is_that_of_the_formulas(folder, alone):
+    size = sum(w.numel() for w in alone.model.parameters())
+    blocks = sum(w.numel() for w in alone.model.blocks.parameters())
+    ddp, fsdp = (results(folder, kind)[0]["traffic"] for kind in KINDS)
+    # Losses are averaged too, four steps at a time; the norm of shares is one number.
+    assert 0 <= ddp["allreduce"] - 8 * size <= 16
+    # Two parts a step: weights gathered forward and, of blocks, backward; one exchange.
+    assert fsdp["reduce_scatter"] == 8 * size
+    assert fsdp["allgather"] >= 8 * 2 * (size + blocks)
+
+
 def test_one_process_goes_on_from_the_checkpoint_of_two(folder, alone):
     (newest,) = [p for p in (folder / "fsdp").glob("*8.safetensors")]
     newest.rename(folder / "away")  # step 4 is the newest now
@@ -98,6 +112,38 @@ def test_one_process_goes_on_from_the_checkpoint_of_two(folder, alone):
         gone_on.model.parameters(), alone.model.parameters(), strict=True
     ):
         assert (got - wanted).abs().max() < 1e-11
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+@pytest.mark.parametrize("length", [5, 12, 31])
+def test_a_ring_adds_up_and_each_process_sends_as_much_as_the_formula_says(
+    size, length
+):
+    vectors = np.random.default_rng(0).standard_normal((size, length))
+    held, sent = parallel.naive_ring_all_reduce(vectors)
+    for each in held:
+        np.testing.assert_allclose(each, vectors.sum(0), atol=1e-12)
+    assert sum(sent) == 2 * (size - 1) * length
+    assert max(sent) - min(sent) <= 2  # chunks differ by a number at most
+
+
+def test_three_processes_by_hand():
+    held, sent = parallel.naive_ring_all_reduce(
+        [np.array([1.0, 2.0, 3.0]), np.array([10.0, 20.0, 30.0]), np.array([100.0] * 3)]
+    )
+    assert [each.tolist() for each in held] == [[111.0, 122.0, 133.0]] * 3
+    assert sent == [4, 4, 4]  # four rounds of a chunk of one
+
+
+def test_seconds_of_a_ring_by_hand():
+    # Four processes, six rounds: each a delay of 1 and 100 / 4 bytes at 5 a second.
+    seconds = parallel.all_reduce_seconds(100, 4, delay=1.0, bandwidth=5.0)
+    assert seconds == pytest.approx(6 * (1 + 5))
+    assert parallel.all_reduce_seconds(100, 1, delay=1.0, bandwidth=5.0) == 0
+    with pytest.raises(ValueError, match="size is 0"):
+        parallel.all_reduce_seconds(1, 0, delay=1.0, bandwidth=1.0)
+    with pytest.raises(ValueError, match="bandwidth is 0"):
+        parallel.all_reduce_seconds(1, 2, delay=1.0, bandwidth=0)
 
 
 def test_a_share_is_the_rows_of_its_process():
