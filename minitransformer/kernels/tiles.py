@@ -48,6 +48,15 @@ def flash_tiles(head_dim: int, dtype: torch.dtype) -> FlashTiles:
     )
 
 
+def int8_tile(head_dim: int, dtype: torch.dtype) -> FlashTile:
+    """Choose the tile of attention with int8 scores and values of a type."""
+    if INTERPRETED:
+        return FlashTile(32, 32, 4, 1)
+    if dtype == torch.float32 or head_dim == 256:
+        return FlashTile(64, 32, 4, 2)
+    return FlashTile(128, 128 if head_dim == 128 else 64, 8, 3)
+
+
 class LightningTile(NamedTuple):
     """Tile of linear attention.
 
