@@ -13,14 +13,15 @@ Both are softmax attention if nothing is rounded. :class:`Precision` says where 
 format is used; sums and dot products are accumulated exactly and rounded once.
 
 ``beta`` switches on the shift of Qiu & Yao. If several scores of a row of a block come
-within ``1e-3`` of its maximum ``r``, then ``P`` would be 1 for each of them, and sums of
-like values end halfway between two short numbers, where the small rest always decides
-the same way. So ``beta r`` takes the place of a maximum ``r > 0``, and 0 that of ``r < 0``;
-exact arithmetic does not notice. A maximum of 0 stays, as in the authors' code.
+within ``1e-3`` of its maximum ``r``, then ``P`` would be 1 for each of them, and sums
+of like values end halfway between two short numbers, where the small rest always
+decides the same way. So ``beta r`` takes the place of a maximum ``r > 0``, and 0 that
+of ``r < 0``; exact arithmetic does not notice. A maximum of 0 stays, as in the authors'
+code.
 
-Sources: Golden et al., "Is Flash Attention Stable?", arXiv 2405.02803, whose code is not
-public: where it rounds is inferred from its text. Qiu & Yao, "Why Low-Precision
-Transformer Training Fails", arXiv 2510.04212: the shift, from the paper and its code.
+Sources: Golden et al., "Is Flash Attention Stable?", arXiv 2405.02803, whose code is
+not public: where it rounds is inferred from its abstract. Qiu & Yao, "Why Low-Precision
+Transformer Training Fails", arXiv 2510.04212: the shift, as in the authors' code.
 """
 
 from collections.abc import Callable, Sequence
@@ -55,6 +56,7 @@ class Precision:
     out: str
 
     def __post_init__(self) -> None:
+        """Refuse names of no format."""
         for name, fmt in vars(self).items():
             if fmt != "fp64" and fmt not in FORMATS:
                 wanted = ", ".join(("fp64", *FORMATS))
@@ -206,7 +208,7 @@ def round_straight_through(x: Tensor, fmt: str) -> Tensor:
     Raises:
         ValueError: no format has this name.
     """
-    return x if fmt == "fp64" else _Round.apply(x, fmt)  # type: ignore[no-untyped-call]
+    return x if fmt == "fp64" else _Round.apply(x, fmt)
 
 
 def rounded_attention(
@@ -238,9 +240,10 @@ def rounded_attention(
         mask_mod: says which keys a query may see.
 
     Returns:
-        The output ``[B, H, L, Ev]`` in the type of ``value``, and with ``return_lse`` the
-        ``lse`` ``[B, H, L]``, as in :func:`minitransformer.attention.core.attention`.
-        Derivatives are those of the operations, taken at the rounded numbers.
+        The output ``[B, H, L, Ev]`` in the type of ``value``, and with ``return_lse``
+        the ``lse`` ``[B, H, L]``, as in
+        :func:`minitransformer.attention.core.attention`. Derivatives are those of the
+        operations, taken at the rounded numbers.
 
     Raises:
         ValueError: shapes do not fit, ``block`` is below 1, or ``beta`` not above 1.

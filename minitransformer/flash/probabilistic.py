@@ -1,32 +1,35 @@
 """Probabilistic FlashAttention: chance decides which blocks take part.
 
-Cut a causal sequence into blocks of ``b`` positions. A query of block ``I`` sees the keys
-of blocks ``J <= I``, at the block distances ``d = I - J``. In each round every distance
-takes part with a probability ``p(d)``; ``p(0) = 1``, so that no query is left without a
-key. One draw serves all query blocks: the distances that take part, packed side by side,
-fill a staircase, and the work of each distance is one batch of full blocks.
+Cut a causal sequence into blocks of ``b`` positions. A query of block ``I`` sees the
+keys of blocks ``J <= I``, at the block distances ``d = I - J``. In each round every
+distance takes part with a probability ``p(d)``; ``p(0) = 1``, so that no query is left
+without a key. One draw serves all query blocks: the distances that take part, packed
+side by side, fill a staircase, and the work of each distance is one batch of full
+blocks.
 
-With ``N_d`` the sum of ``exp(s_ij) v_j`` over the keys at distance ``d``, and ``D_d`` that
-of ``exp(s_ij)``, every estimate of a query's output is a quotient::
+With ``N_d`` the sum of ``exp(s_ij) v_j`` over the keys at distance ``d``, and ``D_d``
+that of ``exp(s_ij)``, every estimate of a query's output is a quotient::
 
     out = sum_d share_d N_d / sum_d share_d D_d
 
-``share = 1`` is attention; a single round has the shares 0 and 1. After ``R`` rounds, in
-``r_d`` of which ``d`` took part, the shares ``r_d / R`` have the mean ``p(d)``: attention
-with the bias ``log p(d)`` on its scores. The shares ``r_d / (R p(d))`` have the mean 1.
-Numerator and denominator are then unbiased, and the quotient has a bias of order
-``1 / R`` and, with ``o`` the exact output, to first order the variance::
+``share = 1`` is attention; a single round has the shares 0 and 1. After ``R`` rounds,
+in ``r_d`` of which ``d`` took part, the shares ``r_d / R`` have the mean ``p(d)``:
+attention with the bias ``log p(d)`` on its scores. The shares ``r_d / (R p(d))`` have
+the mean 1. Numerator and denominator are then unbiased, and the quotient has a bias of
+order ``1 / R`` and, with ``o`` the exact output, to first order the variance::
 
     (1 / R)  sum_d  (1 - p(d)) / p(d)  |N_d - D_d o|^2 / (sum_d D_d)^2
 
-For a given sum of ``p``, that is, of work, it is least when ``p(d)`` is proportional to
-``|N_d - D_d o|``, as far as it stays below 1.
+Where a block at distance ``d`` costs ``c_d``, the variance for a given expected cost is
+least when ``p(d)`` is proportional to ``|N_d - D_d o| / sqrt(c_d)``, as far as it stays
+below 1.
 
-Source: Li, arXiv 2410.18441. Only its abstract was to be had: "a probability distribution
-over block distances in the matrix to decide which block is likely to participate in a
-given round of attention computation while maintaining the lower triangle shape of the
-tensor". Inferred from it: one draw for all query blocks, the staircase, ``p(0) = 1``. The
-weights ``1 / p(d)``, the pooling of rounds, and their analysis are ours.
+Source: Li, arXiv 2410.18441. Only its abstract was to be had: "a probability
+distribution over block distances in the matrix to decide which block is likely to
+participate in a given round of attention computation while maintaining the lower
+triangle shape of the tensor". Inferred from it: one draw for all query blocks, the
+staircase, ``p(0) = 1``. The weights ``1 / p(d)``, the pooling of rounds, and their
+analysis are ours.
 """
 
 from typing import Any
@@ -47,8 +50,8 @@ def distance_probabilities(blocks: int, law: str, parameter: float) -> np.ndarra
 
     Args:
         blocks: how many distances there are, 0 among them.
-        law: ``harmonic``, ``min(1, c / (1 + d))``; ``geometric``, ``c**d``; ``uniform``,
-            ``c`` for all but distance 0.
+        law: ``harmonic``, ``min(1, c / (1 + d))``; ``geometric``, ``c**d``;
+            ``uniform``, ``c`` for all but distance 0.
         parameter: ``c``, above 0, and at most 1 unless the law is harmonic.
 
     Returns:
@@ -72,35 +75,43 @@ def distance_probabilities(blocks: int, law: str, parameter: float) -> np.ndarra
     return likely
 
 
-def best_probabilities(importance: ArrayLike, budget: float) -> np.ndarray:
-    """Return the probabilities of least variance for a given amount of work.
+def best_probabilities(
+    importance: ArrayLike, budget: float, cost: ArrayLike | None = None
+) -> np.ndarray:
+    """Return the probabilities of least variance for a given expected cost.
 
-    They are proportional to the importance, except that none is above 1 and the first
-    is 1.
+    They are proportional to the importance over the root of the cost, except that none
+    is above 1 and the first is 1.
 
     Args:
-        importance: ``[distances]``, the root mean square of ``|N_d - D_d o|`` over the
-            queries, or what is known of it; at least 0.
-        budget: sum of the probabilities, from 1 to the number of distances.
+        importance: ``[distances]``, the root of the sum, over the queries, of
+            ``|N_d - D_d o|^2``, or what is known of it; above 0.
+        budget: expected cost, the sum of ``cost * p``.
+        cost: ``[distances]``, what a distance costs when it takes part, such as how many
+            blocks lie at it; by default 1 each.
 
     Returns:
         ``[distances]``.
 
     Raises:
-        ValueError: the budget cannot be spent.
+        ValueError: an importance or a cost is not above 0, or the budget is not between
+            the cost of distance 0 and that of all.
     """
     size = np.asarray(importance, dtype=np.float64)
-    likely = np.ones(len(size))
-    open_ = np.arange(len(size)) > 0
-    if not 1 <= budget <= 1 + np.count_nonzero(size[1:]):
-        raise ValueError(f"budget is {budget}, needs 1 to {1 + (size[1:] > 0).sum()}")
-    while open_.any():
-        left = budget - (~open_).sum()
-        likely[open_] = left * size[open_] / size[open_].sum()
-        full = open_ & (likely > 1)
-        if not full.any():
+    price = np.ones(len(size)) if cost is None else np.asarray(cost, dtype=np.float64)
+    if not ((size[1:] > 0).all() and (price > 0).all()):
+        raise ValueError("importance and cost need to be above 0")
+    if not price[0] <= budget <= price.sum() * (1 + 1e-12):
+        raise ValueError(f"budget is {budget}, needs {price[0]:g} to {price.sum():g}")
+    likely, free = np.ones(len(size)), np.arange(len(size)) > 0
+    while free.any():
+        left = budget - price[~free].sum()
+        ideal = size / np.sqrt(price)
+        likely[free] = left * ideal[free] / (price * ideal)[free].sum()
+        if not (free & (likely > 1)).any():
             break
-        likely[full], open_ = 1.0, open_ & ~full
+        free &= likely <= 1
+        likely[~free] = 1.0
     return likely
 
 
@@ -128,8 +139,8 @@ def pooled_shares(
 
     Args:
         taken: which distances took part, ``[rounds, distances]``.
-        probabilities: what to divide by, ``[distances]``, for shares whose mean is 1; by
-            default the rounds are pooled as they are.
+        probabilities: what to divide by, ``[distances]``, for shares whose mean is 1;
+            by default the rounds are pooled as they are.
 
     Returns:
         ``[distances]``.
@@ -145,8 +156,9 @@ def staircase(taken: ArrayLike) -> np.ndarray:
         taken: which distances take part, ``[distances]``.
 
     Returns:
-        Numbers of key blocks, ``[query blocks, distances that take part]``; -1 where a row
-        has no more. Rows never get shorter: again the lower triangle, with fewer steps.
+        Numbers of key blocks, ``[query blocks, distances that take part]``; -1 where a
+        row has no more. Rows never get shorter: again the lower triangle, with fewer
+        steps.
     """
     kept = np.flatnonzero(taken)
     blocks = np.arange(len(np.asarray(taken)))[:, None] - kept
@@ -201,8 +213,8 @@ def sampling_variance(
         probabilities: ``[distances]``.
 
     Returns:
-        ``[S]``: the expected squared distance from the exact output; ``R`` pooled rounds
-        have an ``R``-th of it.
+        ``[S]``: the expected squared distance from the exact output; ``R`` pooled
+        rounds have an ``R``-th of it.
     """
     likely = np.asarray(probabilities, dtype=np.float64)
     exact = combine(numerators, denominators, np.ones(len(likely)))
@@ -229,32 +241,42 @@ def prflash_attention(
         query: ``[B, H, L, E]``.
         key: ``[B, Hkv, S, E]``, where ``Hkv`` divides ``H``.
         value: ``[B, Hkv, S, Ev]``.
-        q_pos: as in :func:`minitransformer.attention.core.attention`. With positions the
-            blocks are those of the positions, and the whole matrix is computed.
+        q_pos: as in :func:`minitransformer.attention.core.attention`. With positions
+            the blocks are those of the positions, and the whole matrix is computed.
         kv_pos: as there.
         return_lse: also return the logarithm of the sum of exponentials times shares.
-        shares: ``[distances]``, at least 0, the first above 0: a draw of :func:`draw`, or
-            :func:`pooled_shares` of several.
+        shares: ``[distances]``, at least 0, the first above 0: a draw of :func:`draw`,
+            or :func:`pooled_shares` of several.
         block: positions in a block.
 
     Returns:
-        The output ``[B, H, L, Ev]`` in the type of ``value``, and with ``return_lse`` the
-        ``lse`` ``[B, H, L]``, as in :func:`minitransformer.attention.core.attention`.
+        The output ``[B, H, L, Ev]`` in the type of ``value``, and with ``return_lse``
+        the ``lse`` ``[B, H, L]``, as in
+        :func:`minitransformer.attention.core.attention`.
 
     Raises:
-        ValueError: shapes do not fit, ``block`` is below 1, shares are negative, that of
-            distance 0 is not positive, or there are fewer than distances.
+        ValueError: shapes do not fit, ``block`` is below 1, shares are negative, that
+            of distance 0 is not positive, or there are fewer than distances.
     """
     check_shapes(query, key, value, q_pos, kv_pos)
     weight = torch.as_tensor(np.asarray(shares, dtype=np.float64), device=query.device)
     if block < 1:
         raise ValueError(f"block is {block}, needs at least 1")
-    if weight.ndim != 1 or not len(weight) or not weight[0] > 0 or bool((weight < 0).any()):
-        raise ValueError("shares need one axis, no entry below 0, and the first above 0")
+    if (
+        weight.ndim != 1
+        or not len(weight)
+        or not weight[0] > 0
+        or bool((weight < 0).any())
+    ):
+        raise ValueError(
+            "shares need one axis, no entry below 0, and the first above 0"
+        )
     length, kv_length = query.shape[2], key.shape[2]
     last = kv_length if kv_pos is None else int(kv_pos.max()) + 1 if kv_length else 0
     if len(weight) * block < last:
-        raise ValueError(f"shares has {len(weight)} distances, needs {-(-last // block)}")
+        raise ValueError(
+            f"shares has {len(weight)} distances, needs {-(-last // block)}"
+        )
     if q_pos is not None:
         return _by_position(query, key, value, q_pos, kv_pos, return_lse, weight, block)
     short = max(length - kv_length, 0)  # queries before the first key
@@ -302,12 +324,15 @@ def _by_block(
     query: Tensor, key: Tensor, value: Tensor, bias: Tensor, block: int
 ) -> tuple[Tensor, Tensor]:
     """Run the recurrence of flash attention over the distances; no row may be empty."""
-    (batch, heads, length, _), (kv_heads, kv_length) = query.shape, key.shape[1:3]
+    length, (kv_heads, kv_length) = query.shape[2], key.shape[1:3]
     kind = torch.float64 if query.dtype == torch.float64 else torch.float32
     first = (kv_length - length) // block  # block of the first query
     before, after = (kv_length - length) % block, -kv_length % block
     q = torch.nn.functional.pad(query.to(kind), (0, 0, before, after))
-    q = q.unflatten(2, (-1, block)).unflatten(1, (kv_heads, -1)) * query.shape[3] ** -0.5
+    q = (
+        q.unflatten(2, (-1, block)).unflatten(1, (kv_heads, -1))
+        * query.shape[3] ** -0.5
+    )
     k, v = (
         torch.nn.functional.pad(x.to(kind), (0, 0, 0, after))
         .unflatten(2, (-1, block))
@@ -316,7 +341,7 @@ def _by_block(
     )
     count = q.shape[3]  # q is [B, Hkv, group, query blocks, block, E]
     causal = torch.ones(block, block, dtype=torch.bool, device=q.device).tril()
-    real = torch.arange(k.shape[3] * block, device=q.device).view(-1, 1, block) < kv_length
+    at = torch.arange(k.shape[3] * block, device=q.device).view(-1, 1, block)
     m = q.new_full((*q.shape[:5],), -torch.inf)
     l, o = torch.zeros_like(m), q.new_zeros(*q.shape[:5], v.shape[-1])  # noqa: E741
     for d in torch.nonzero(bias > -torch.inf).flatten().tolist():
@@ -326,7 +351,9 @@ def _by_block(
         blocks = slice(first + start - d, first + count - d)
         scores = q[..., start:, :, :] @ k[..., blocks, :, :].mT + bias[d].to(kind)
         if d == 0:
-            scores = scores.masked_fill(~(causal & real[blocks]), -torch.inf)
+            scores = scores.masked_fill(
+                ~(causal & (at[blocks] < kv_length)), -torch.inf
+            )
         new = torch.maximum(m[..., start:, :], scores.amax(dim=-1))
         p, c = torch.exp(scores - new[..., None]), torch.exp(m[..., start:, :] - new)
         total = l[..., start:, :] * c + p.sum(dim=-1)

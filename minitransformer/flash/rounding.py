@@ -1,13 +1,13 @@
 """Short number formats, bit by bit: what a real number becomes when it is stored.
 
-A format has ``e`` exponent bits and ``m`` mantissa bits. With the exponent bias
-``b = 2**(e-1) - 1`` a pattern (sign, exponent field ``x``, mantissa field ``f``) means::
+A format has ``e`` exponent bits and ``m`` mantissa bits. With the exponent bias ``b =
+2**(e-1) - 1`` a pattern (sign, exponent field ``x``, mantissa field ``f``) means::
 
     x > 0:   (-1)**sign  (1 + f / 2**m)  2**(x - b)          normal
     x = 0:   (-1)**sign  (0 + f / 2**m)  2**(1 - b)          subnormal
 
-The highest exponent field holds inf and NaN (``fp32``, ``bf16``, ``fp16``, ``e5m2``), or
-numbers and one NaN, the pattern of all ones (``e4m3fn``: "fn" is finite and NaN).
+The highest exponent field holds inf and NaN (``fp32``, ``bf16``, ``fp16``, ``e5m2``),
+or numbers and one NaN, the pattern of all ones (``e4m3fn``: "fn" is finite and NaN).
 Rounding takes the nearest value of the format and, of two that are equally near, the
 one whose last mantissa bit is 0. From half a step above the greatest value on, numbers
 overflow: to inf where there is one, else to NaN, or to the greatest value if
