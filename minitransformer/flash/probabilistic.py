@@ -87,8 +87,8 @@ def best_probabilities(
         importance: ``[distances]``, the root of the sum, over the queries, of
             ``|N_d - D_d o|^2``, or what is known of it; above 0.
         budget: expected cost, the sum of ``cost * p``.
-        cost: ``[distances]``, what a distance costs when it takes part, such as how many
-            blocks lie at it; by default 1 each.
+        cost: ``[distances]``, what a distance costs when it takes part, such as how
+            many blocks lie at it; by default 1 each.
 
     Returns:
         ``[distances]``.
@@ -198,8 +198,8 @@ def combine(
     numerators: np.ndarray, denominators: np.ndarray, shares: np.ndarray
 ) -> np.ndarray:
     """Return the outputs ``[..., S, Ev]`` that shares ``[..., distances]`` give."""
-    top = np.einsum("...d,sde->...se", shares, numerators)
-    return top / np.einsum("...d,sd->...s", shares, denominators)[..., None]
+    top: np.ndarray = np.tensordot(shares, numerators, axes=(-1, 1))
+    return top / (shares @ denominators.T)[..., None]
 
 
 def sampling_variance(
@@ -268,9 +268,7 @@ def prflash_attention(
         or not weight[0] > 0
         or bool((weight < 0).any())
     ):
-        raise ValueError(
-            "shares need one axis, no entry below 0, and the first above 0"
-        )
+        raise ValueError("shares need one axis, none below 0, and the first above 0")
     length, kv_length = query.shape[2], key.shape[2]
     last = kv_length if kv_pos is None else int(kv_pos.max()) + 1 if kv_length else 0
     if len(weight) * block < last:
