@@ -74,7 +74,7 @@ WRONG_ANSWERS = (
         "leaves the lower bits",
         " & np.uint32(0xFFFF0000)",
         "",
-        "what are its two neighbors?",
+        "are the lower bits gone?",
     ),
     slip(
         "tied_shift",
@@ -173,7 +173,7 @@ WRONG_ANSWERS = (
         "forgets the half bit of frexp",
         "np.frexp(x)[1] - 1",
         "np.frexp(x)[1]",
-        "1.5 and 1.75 are its neighbors",
+        "how many bits follow the leading 1?",
     ),
     slip(
         "tail_bias",
@@ -255,8 +255,8 @@ WRONG_ANSWERS = (
     slip(
         "short_state",
         "rounds the weights, too",
-        "weights, rescale = np.exp(part - new), np.exp(top - new)",
-        "weights, rescale = round_bits(np.exp(part - new), mantissa), np.exp(top - new)",
+        "np.exp(part - new)",
+        "round_bits(np.exp(part - new), mantissa)",
         "what is rounded?",
     ),
     slip(
