@@ -9,8 +9,8 @@ A format has ``e`` exponent bits and ``m`` mantissa bits. With the exponent bias
 The highest exponent field holds inf and NaN (``fp32``, ``bf16``, ``fp16``, ``e5m2``),
 or numbers and one NaN, the pattern of all ones (``e4m3fn``: "fn" is finite and NaN).
 Rounding takes the nearest value of the format and, of two that are equally near, the
-one whose last mantissa bit is 0. From half a step above the greatest value on, numbers
-overflow: to inf where there is one, else to NaN, or to the greatest value if
+one whose last mantissa bit is 0. Numbers that would round to the next value above the
+greatest overflow: to inf where there is one, else to NaN, or to the greatest value if
 ``saturate`` is set, as kernels for eight bits do (and, since it no longer gives NaN,
 PyTorch's cast to ``e4m3fn``).
 
