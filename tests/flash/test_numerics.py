@@ -45,7 +45,14 @@ def test_without_rounding_it_is_attention(block, beta):
 @pytest.mark.parametrize("block", [None, 1, 7, 16, 100])
 @pytest.mark.parametrize("beta", [None, 2.0])
 @pytest.mark.parametrize(
-    "precision", [BF16, KERNEL, WIDE_STATE, Precision("fp16", "e4m3fn", "fp32", "bf16")]
+    "precision",
+    [
+        BF16,
+        KERNEL,
+        WIDE_STATE,
+        Precision("fp16", "e4m3fn", "fp32", "bf16"),
+        Precision("bf16", "fp32", "fp16", "fp32"),
+    ],
 )
 def test_it_is_the_definition_rounding_by_rounding(precision, block, beta):
     q, k, v = inputs(6, 40)
