@@ -57,6 +57,28 @@ def int8_tile(head_dim: int, dtype: torch.dtype) -> FlashTile:
     return FlashTile(128, 128 if head_dim == 128 else 64, 8, 3)
 
 
+class DecodingTile(NamedTuple):
+    """Tile of decoding: ``part`` keys a program, ``columns`` of them at a time."""
+
+    part: int
+    columns: int
+    warps: int
+    stages: int
+
+
+def decoding_tile(heads: int, length: int) -> DecodingTile:
+    """Choose the tile of decoding: parts enough for all processors.
+
+    Args:
+        heads: key heads of all sequences together.
+        length: keys of a sequence.
+    """
+    columns = 32 if INTERPRETED else 64
+    parts = max(1, 2 * PROCESSORS // max(heads, 1))
+    part = max(-(-length // parts), 2 * columns)
+    return DecodingTile(-(-part // columns) * columns, columns, 4, 3)
+
+
 class LightningTile(NamedTuple):
     """Tile of linear attention.
 
