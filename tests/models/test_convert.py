@@ -38,7 +38,9 @@ def away_from_start(model):
 TWINS = {
     "GPT-2": their_gpt2,
     "a narrow GPT-2": lambda: their_gpt2(n_inner=24),
+    "a GPT-2 with a large eps": lambda: their_gpt2(layer_norm_epsilon=0.3),
     "Llama": their_llama,
+    "a Llama with a large eps": lambda: their_llama(rms_norm_eps=0.03),
     "grouped heads": lambda: their_llama(num_key_value_heads=2),
     "one key head": lambda: their_llama(num_key_value_heads=1),
     "tied": lambda: their_llama(tie_word_embeddings=True),
