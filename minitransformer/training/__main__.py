@@ -2,9 +2,9 @@
 
 import sys
 
-from minitransformer.training import house
+from minitransformer.training import house, prepare
 
-JOBS = {"prepare": house.prepare_main, "house": house.main}
+JOBS = {"prepare": prepare.main, "house": house.main}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -184,5 +184,5 @@ def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
     for name in sorted(tensors):
         x = tensors[name]
         sums.update(f"{name} {x.dtype} {tuple(x.shape)}".encode())
-        sums.update(x.reshape(-1).view(torch.uint8).numpy())
+        sums.update(x.reshape(-1).view(torch.uint8).numpy().data)
     return sums.hexdigest()

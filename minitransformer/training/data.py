@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from minitransformer import data
-from minitransformer.training.loss import IGNORE
+from minitransformer.training.tasks import IGNORE
 
 MARK = "<|endoftext|>"
 

@@ -1,20 +1,15 @@
 """The house model: the small decoder of this course, from text to weights.
 
-Two steps, so that the second needs neither gensim nor the text::
+``house`` trains on what ``prepare`` has tokenized, which may lie on another machine::
 
     python -m minitransformer.training prepare --out DIR --texts FOLDER
     python -m minitransformer.training house --out DIR --device cuda --compile
 
-``prepare`` learns the tokenizer on the training articles of Wikipedia, and tokenizes
-them, the Lee corpus and every ``.txt`` file of FOLDER. It keeps to prose: the help
-pages that Python carries are lists of names and signatures, and would teach the model a
-second language that nobody asks it to speak.
-
-``house`` trains, with more weight on Wikipedia, of which held-out articles judge it. It
-sees every text some ten to thirty times, so it is held back: by weight decay, by
-dropout behind every layer (hooks, the model knows nothing of it), and by keeping the
-weights of the best judgement. Then it makes a sibling with two key heads: the means of
-the trained ones, judged as they are and after a twentieth of the steps more.
+It draws more windows of Wikipedia than of the rest: held-out articles judge it. It sees
+every text some ten to thirty times, so it is held back: by weight decay, by dropout
+behind every layer (hooks, the model knows nothing of it), and by keeping the weights of
+the best judgement. Then it makes a sibling with two key heads: the means of the trained
+ones, judged as they are and after a twentieth of the steps more.
 
 Source of the sibling: Ainslie et al., arXiv 2305.13245.
 """
@@ -29,32 +24,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from minitransformer.attention.sdpa import sdpa
-from minitransformer.layers.attention import Attention
-from minitransformer.layers.mlp import SwiGLU
 from minitransformer.models.decoder import Decoder
-from minitransformer.positions import rotary
+from minitransformer.models.presets import llama
 from minitransformer.training.checkpoint import write_whole
-from minitransformer.training.data import (
-    MARK,
-    consecutive,
-    draw,
-    encode,
-    read_texts,
-    wikipedia,
-)
 from minitransformer.training.loop import Recipe, Row, Run, train
-from minitransformer.training.loss import judge
+from minitransformer.training.parallel import World, world
+from minitransformer.training.prepare import VOCAB_SIZE, Texts, prepare
 
-VOCAB_SIZE, LENGTH = 8192, 512
-CONFIG: dict[str, Any] = {
-    "preset": "llama",
+LENGTH = 512
+SIZES: dict[str, Any] = {
     "vocab_size": VOCAB_SIZE,
     "dim": 256,
     "num_layers": 7,
@@ -62,69 +46,49 @@ CONFIG: dict[str, Any] = {
     "num_kv_heads": 8,
     "hidden": 688,
     "rope_base": 10000.0,
-    "max_seq_len": LENGTH,
 }
-
-
-class Turn:
-    """Turn queries and keys by fixed frequencies (RoPE, half layout)."""
-
-    def __init__(self, head_dim: int, base: float, device: str) -> None:
-        """Compute the frequencies, on the device of the model."""
-        self.freqs = rotary.frequencies(head_dim, base=base).to(device)
-
-    def __call__(self, x: Tensor, pos: Tensor) -> Tensor:
-        """Turn ``[B, H, L, E]`` by positions ``[L]`` or ``[B, L]``."""
-        return rotary.rotate(x, pos, self.freqs)
+"""Options of the preset ``llama`` that make the house model."""
 
 
 def build(
-    config: dict[str, Any],
+    sizes: dict[str, Any],
     *,
     attend: Callable[..., Any] = sdpa,
     device: str = "cpu",
     seed: int = 0,
 ) -> Decoder:
-    """Make the model that a configuration describes.
+    """Make a model of the house's kind, with new weights.
 
     Args:
-        config: as ``CONFIG``.
+        sizes: options of the preset ``llama``, as ``SIZES``.
         attend: a causal ``attend`` function.
         device: where it shall be.
         seed: of its start, which is the same on every device.
     """
     torch.manual_seed(seed)
-    dim, heads = config["dim"], config["num_heads"]
-    turn = Turn(dim // heads, config["rope_base"], device)
-    kv_heads = config["num_kv_heads"]
-    return Decoder(
-        config["vocab_size"],
-        dim,
-        config["num_layers"],
-        mixer=lambda i: Attention(
-            dim, heads, num_kv_heads=kv_heads, attend=attend, turn=turn
-        ),
-        mlp=lambda i: SwiGLU(dim, config["hidden"]),
-    ).to(device)
+    model = llama(**sizes, attend=attend).to(device)
+    with torch.no_grad():  # its frequencies move to the device now, not when compiled
+        model(torch.zeros(1, 1, dtype=torch.long, device=device))
+    return model
 
 
 def pool_key_heads(
-    weights: dict[str, Tensor], config: dict[str, Any], num_kv_heads: int
+    weights: dict[str, Tensor], sizes: dict[str, Any], num_kv_heads: int
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Replace the key and value heads of each group by their mean.
 
     Args:
         weights: of a model by name.
-        config: of that model.
+        sizes: of that model.
         num_kv_heads: how many shall be left; a divisor of those it has.
 
     Returns:
-        Weights and configuration of the sibling.
+        Weights and sizes of the sibling.
 
     Raises:
         ValueError: the groups would not be of one size.
     """
-    heads = config["num_kv_heads"]
+    heads = sizes["num_kv_heads"]
     if num_kv_heads < 1 or heads % num_kv_heads:
         raise ValueError(f"num_kv_heads is {num_kv_heads}, needs a divisor of {heads}")
     pooled = dict(weights)
@@ -134,7 +98,7 @@ def pool_key_heads(
                 num_kv_heads, heads // num_kv_heads, -1, weight.shape[1]
             )
             pooled[name] = groups.mean(dim=1).flatten(0, 1)
-    return pooled, config | {"num_kv_heads": num_kv_heads}
+    return pooled, sizes | {"num_kv_heads": num_kv_heads}
 
 
 @contextmanager
@@ -144,7 +108,8 @@ def dropout(model: Decoder, share: float) -> Iterator[None]:
     def drop(module: nn.Module, inputs: Any, out: Tensor) -> Tensor:
         return F.dropout(out, share, module.training)
 
-    layers = [part for block in model.blocks for part in (block.mixer, block.mlp)]
+    ends = (".mixer", ".mlp")
+    layers = [layer for name, layer in model.named_modules() if name.endswith(ends)]
     hooks = [layer.register_forward_hook(drop) for layer in layers] if share else []
     try:
         yield
@@ -169,75 +134,6 @@ def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
     write_whole(path, save_tensors(rounded, {"format": "pt"}))
 
 
-def prepare(out: Path, texts: Path | None, vocab_size: int = VOCAB_SIZE) -> None:
-    """Write ``tokenizer.json``, unless it is there, and ``tokens.npz``."""
-    from minitransformer import data
-    from minitransformer.tokenization.bpe import BPE
-
-    out.mkdir(parents=True, exist_ok=True)
-    articles, file = wikipedia(), out / "tokenizer.json"
-    if file.exists():
-        tokenizer = BPE.from_file(file)
-    else:
-        tokenizer = BPE.train_from_iterator(
-            articles.train, vocab_size=vocab_size, special_tokens=[MARK]
-        )
-        tokenizer.save(file)
-    parts = {"Wikipedia": articles.train, "Lee": data.lee_corpus()}
-    if texts is not None:
-        parts |= {name: [text] for name, text in read_texts(texts).items()}
-    corpora = {
-        "train": encode(parts, tokenizer),
-        "validation": encode({"Wikipedia": articles.validation}, tokenizer),
-        "test": encode({"Wikipedia": articles.test}, tokenizer),
-    }
-    arrays: dict[str, Any] = {name: c.ids for name, c in corpora.items()}
-    arrays["token_bytes"] = corpora["train"].token_bytes
-    arrays["parts"] = json.dumps(corpora["train"].parts)  # Wikipedia is the first
-    np.savez_compressed(out / "tokens.npz", **arrays)
-    for name, corpus in corpora.items():
-        size = corpus.token_bytes[corpus.ids].sum()
-        print(f"{name}: {len(corpus.ids):,} tokens, {size:,} bytes")
-    for name, (start, end) in corpora["train"].parts.items():
-        print(f"  {name}: {end - start:,} tokens")
-
-
-class Texts:
-    """The tokens that ``prepare`` wrote, on the device that trains."""
-
-    def __init__(self, folder: Path, device: str, wikipedia_weight: float) -> None:
-        """Read ``tokens.npz``.
-
-        Args:
-            folder: where it lies.
-            device: where the tokens shall be.
-            wikipedia_weight: how often a window of Wikipedia is drawn, beside another.
-
-        Raises:
-            FileNotFoundError: ``prepare`` has not run.
-        """
-        with np.load(folder / "tokens.npz") as arrays:
-            found = {name: arrays[name] for name in arrays.files}
-        self.parts = json.loads(str(found.pop("parts")))
-        self.token_bytes = torch.from_numpy(found.pop("token_bytes")).to(device)
-        self.ids = {
-            name: torch.from_numpy(x.astype(np.int32)).to(device)
-            for name, x in found.items()
-        }
-        self.weights = [wikipedia_weight, 1.0]
-
-    def draw(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draw windows to train on."""
-        ids, cut = self.ids["train"], self.parts["Wikipedia"][1]
-        spans = [(0, cut), (cut, len(ids))]
-        weights = self.weights
-        return draw(ids, batch, LENGTH, generator, spans=spans, weights=weights)
-
-    def judge(self, model: nn.Module, part: str = "validation") -> float:
-        """Return the bits per byte of a held-out part, in float32."""
-        return judge(model, consecutive(self.ids[part], 32, LENGTH), self.token_bytes)
-
-
 def main(arguments: list[str]) -> int:
     """Train the house model and its sibling; write all that a reader needs."""
     parser = argparse.ArgumentParser(prog="python -m minitransformer.training house")
@@ -255,12 +151,26 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--every", type=int, default=100, help="steps to a judgement")
     parser.add_argument("--patience", type=int, default=8, help="judgements")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--parallel",
+        choices=("one", "ddp", "fsdp"),
+        default="one",
+        help="under torchrun; see minitransformer.training.parallel",
+    )
     parser.add_argument("--no-gqa", action="store_true", help="no sibling")
     options = parser.parse_args(arguments)
     if not (options.out / "tokens.npz").exists():
+        if options.parallel != "one":
+            raise ValueError("out has no tokens.npz: run prepare first")
         prepare(options.out, options.texts)
+    with world(options.parallel, options.device) as place:
+        _make(options, place)
+    return 0
+
+
+def _make(options: argparse.Namespace, place: World) -> None:
     torch.set_float32_matmul_precision("high")  # TF32, where bfloat16 is not asked for
-    texts = Texts(options.out, options.device, options.wikipedia)
+    texts = Texts(options.out, options.device, LENGTH, options.wikipedia)
     recipe = Recipe(
         options.steps,
         batch=options.batch,
@@ -273,29 +183,30 @@ def main(arguments: list[str]) -> int:
         seed=options.seed,
     )
     began = time.perf_counter()
-    run = _train(CONFIG, None, recipe, texts, options, "checkpoints")
+    run = _train(SIZES, None, recipe, texts, options, place)
     history = _about(options, recipe, run, texts)
-    history |= _judged(CONFIG, run.best, texts, options.device)
+    history |= _judged(SIZES, run.best, texts, options.device)
     history["seconds"] = round(time.perf_counter() - began, 1)
-    save_weights(options.out / "model.safetensors", run.best)
-    _write_json(options.out / "config.json", CONFIG)
-    _write_json(options.out / "history.json", history)
-    if not options.no_gqa:
-        history["gqa"] = _sibling(run, recipe, texts, options)
+    if place.rank == 0:
+        save_weights(options.out / "model.safetensors", run.best)
+        _write_config(options.out / "config.json", SIZES)
         _write_json(options.out / "history.json", history)
-    print(json.dumps({k: v for k, v in history.items() if k != "rows"}, indent=1))
-    return 0
+    if not options.no_gqa:
+        history["gqa"] = _sibling(run, recipe, texts, options, place)
+    if place.rank == 0:
+        _write_json(options.out / "history.json", history)
+        print(json.dumps({k: v for k, v in history.items() if k != "rows"}, indent=1))
 
 
 def _train(
-    config: dict[str, Any],
+    sizes: dict[str, Any],
     weights: dict[str, Tensor] | None,
     recipe: Recipe,
     texts: Texts,
     options: argparse.Namespace,
-    folder: str,
+    place: World,
 ) -> Run:
-    model = build(config, device=options.device, seed=recipe.seed)
+    model = build(sizes, device=options.device, seed=recipe.seed)
     if weights is not None:
         load_weights(model, weights)
     with dropout(model, options.dropout):
@@ -306,33 +217,40 @@ def _train(
             judge=texts.judge,
             every=min(options.every, recipe.steps),
             patience=options.patience,
-            folder=options.out / folder,
+            folder=options.out
+            / ("checkpoints" if weights is None else "checkpoints-gqa"),
             compiled=options.compile,
+            place=place,
         )
 
 
 def _judged(
-    config: dict[str, Any], weights: dict[str, Tensor], texts: Texts, device: str
+    sizes: dict[str, Any], weights: dict[str, Tensor], texts: Texts, device: str
 ) -> dict[str, float]:
     """Judge the weights as they are stored, rounded to bfloat16."""
-    model = build(config, device=device).eval()
+    model = build(sizes, device=device).eval()
     load_weights(model, {name: x.bfloat16() for name, x in weights.items()})
     return {part: texts.judge(model, part) for part in ("validation", "test")}
 
 
 def _sibling(
-    run: Run, recipe: Recipe, texts: Texts, options: argparse.Namespace
+    run: Run,
+    recipe: Recipe,
+    texts: Texts,
+    options: argparse.Namespace,
+    place: World,
 ) -> dict[str, Any]:
-    weights, config = pool_key_heads(run.best, CONFIG, 2)
-    found: dict[str, Any] = {"pooled": _judged(config, weights, texts, options.device)}
+    weights, sizes = pool_key_heads(run.best, SIZES, 2)
+    found: dict[str, Any] = {"pooled": _judged(sizes, weights, texts, options.device)}
     steps = max(recipe.steps // 20, 1)
     more = recipe._replace(steps=steps, warm_up=steps // 10, seed=recipe.seed + 1)
     more = more._replace(peak=recipe.peak / 3)  # it starts where the rate was low
-    trained = _train(config, weights, more, texts, options, "checkpoints-gqa")
-    found["trained"] = _judged(config, trained.best, texts, options.device)
+    trained = _train(sizes, weights, more, texts, options, place)
+    found["trained"] = _judged(sizes, trained.best, texts, options.device)
     found |= {"recipe": more._asdict(), "rows": _thin(trained.rows, 10)}
-    save_weights(options.out / "gqa.safetensors", trained.best)
-    _write_json(options.out / "gqa_config.json", config)
+    if place.rank == 0:
+        save_weights(options.out / "gqa.safetensors", trained.best)
+        _write_config(options.out / "gqa_config.json", sizes)
     return found
 
 
@@ -374,11 +292,5 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
     write_whole(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
-def prepare_main(arguments: list[str]) -> int:
-    """Tokenize, on a machine that has gensim."""
-    parser = argparse.ArgumentParser(prog="python -m minitransformer.training prepare")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--texts", type=Path, help="a folder of .txt files")
-    options = parser.parse_args(arguments)
-    prepare(options.out, options.texts)
-    return 0
+def _write_config(path: Path, sizes: dict[str, Any]) -> None:
+    _write_json(path, {"preset": "llama", "options": sizes})

@@ -69,7 +69,7 @@ class Recipe(NamedTuple):
     steps: int
     batch: int = 32
     peak: float = 3e-3
-    warm_up: int = 50
+    warm_up: int = 0
     floor: float = 0.1
     decay: float = 0.1
     betas: Betas = Betas()
@@ -145,13 +145,7 @@ def take_step(
             loss.backward()
         losses.append(loss.detach())
     norm = clip_(run.model, recipe.clip)
-    rate = warm_up_cosine(
-        run.step,
-        steps=recipe.steps,
-        peak=recipe.peak,
-        warm_up=recipe.warm_up,
-        floor=recipe.floor,
-    )
+    rate = _rate(recipe, run.step)
     run.optimizer.step(rate)
     run.optimizer.clear()
     run.step += 1
@@ -191,16 +185,18 @@ def train(
         The run; ``run.rows`` has loss, rate and norm of each step.
 
     Raises:
-        ValueError: the checkpoint is damaged, or of another model or recipe.
+        ValueError: the recipe makes no sense, or the checkpoint is damaged, or of
+            another model or recipe.
     """
     if patience is not None and judge is None:
         raise ValueError("patience is given without judge")
+    _rate(recipe, 0)  # a schedule that makes no sense is refused now
     spread_model = spread(model, place)
     optimizer = AdamW(decay_groups(model, recipe.decay), betas=recipe.betas)
     run = Run(model, optimizer, torch.Generator().manual_seed(recipe.seed))
     if folder is not None:
         _resume(run, recipe, folder, place)
-    loss_of = _loss(spread_model, recipe, compiled)
+    loss_of = make_loss(spread_model, recipe, compiled)
     bar = _bar(recipe, run, progress and place.rank == 0)
     waiting: list[tuple[Tensor, Tensor, float]] = []
     start, began = time.perf_counter(), run.step
@@ -228,9 +224,25 @@ def train(
     return run
 
 
-def _loss(
-    model: nn.Module, recipe: Recipe, compiled: bool
+def _rate(recipe: Recipe, step: int) -> float:
+    return warm_up_cosine(
+        step,
+        steps=recipe.steps,
+        peak=recipe.peak,
+        warm_up=recipe.warm_up,
+        floor=recipe.floor,
+    )
+
+
+def make_loss(
+    model: nn.Module, recipe: Recipe, compiled: bool = False
 ) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the function from ids and targets to the mean loss of a model.
+
+    With ``recipe.half`` it multiplies in bfloat16. Compiled, the loss is part of what
+    is compiled: the logits, the largest tensor of all, then need not be kept in full.
+    """
+
     def loss_of(ids: Tensor, target: Tensor) -> Tensor:
         kind = ids.device.type
         half = torch.autocast(kind, torch.bfloat16) if recipe.half else nullcontext()
@@ -329,6 +341,29 @@ def _resume(run: Run, recipe: Recipe, folder: Path, place: World) -> None:
     torch.set_rng_state(states["torch"])
     if "cuda" in states and torch.cuda.is_available():
         torch.cuda.set_rng_state(states["cuda"])
+
+
+def live_curve() -> Callable[[list[Row]], None]:
+    """Make a ``watch`` for notebooks: the losses so far, each figure over the last."""
+    from IPython.display import display
+    from matplotlib import pyplot as plt
+
+    from minitransformer import plot
+
+    handle: list[Any] = []
+
+    def watch(rows: list[Row]) -> None:
+        figure, ax = plt.subplots(figsize=(plot.WIDTH, plot.WIDTH / 2))
+        steps = [row["step"] for row in rows]
+        losses = {"training": [row["loss"] for row in rows]}
+        plot.curves(steps, losses, xlabel="step", ylabel="loss, nats", ax=ax)
+        if handle:
+            handle[0].update(figure)
+        else:
+            handle.append(display(figure, display_id=True))
+        plt.close(figure)
+
+    return watch
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

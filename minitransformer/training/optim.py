@@ -39,7 +39,8 @@ def naive_adamw(
     decay: float = 0.0,
 ) -> np.ndarray:
     """Take one step for each gradient, as it is defined; return the new weight."""
-    w, m, v = np.array(weight, dtype=np.float64), 0.0, 0.0
+    w = np.array(weight, dtype=np.float64)
+    m, v = np.zeros_like(w), np.zeros_like(w)
     for t, (g, rate) in enumerate(zip(grads, rates, strict=True), start=1):
         m = betas[0] * m + (1 - betas[0]) * g
         v = betas[1] * v + (1 - betas[1]) * g**2
@@ -50,10 +51,10 @@ def naive_adamw(
 
 @torch.no_grad()
 def adamw_(
-    weights: Sequence[Tensor],
-    grads: Sequence[Tensor],
-    means: Sequence[Tensor],
-    squares: Sequence[Tensor],
+    weights: list[Tensor],
+    grads: list[Tensor],
+    means: list[Tensor],
+    squares: list[Tensor],
     *,
     step: int,
     rate: float,

@@ -12,21 +12,33 @@ every process; it gathers the weights of a block when the block is computed (all
 in the forward and in the backward pass), and averages gradients into shares
 (reduce-scatter). Run either under ``torchrun``.
 
-Sources: PyTorch DDP, Li et al., arXiv 2006.15704; ZeRO, Rajbhandari et al., 1910.02054;
-FSDP, Zhao et al., 2304.11277.
+All of these can go round a ring, in which each process only speaks to the next. Of a
+vector of ``n`` bytes every process then sends, with a delay ``a`` for a message and
+``b`` bytes a second::
+
+    all-reduce        2 (N - 1) / N n bytes    2 (N - 1) (a + n / (N b)) seconds
+    all-gather          (N - 1) / N n bytes      (N - 1) (a + n / (N b)) seconds
+    reduce-scatter      as an all-gather
+
+Sources: the ring, Patarasuk & Yuan (2009), "Bandwidth optimal all-reduce algorithms";
+PyTorch DDP, Li et al., arXiv 2006.15704; ZeRO, Rajbhandari et al., 1910.02054; FSDP,
+Zhao et al., 2304.11277.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 Kind = Literal["one", "ddp", "fsdp"]
 
@@ -48,9 +60,64 @@ class World(NamedTuple):
 ONE = World()
 
 
+def naive_ring_all_reduce(
+    vectors: Sequence[np.ndarray],
+) -> tuple[list[np.ndarray], list[int]]:
+    """Add up vectors that lie in a ring of processes, message by message.
+
+    Each vector is cut into as many chunks as there are processes. In the first
+    ``N - 1`` rounds every process hands one chunk on, and the next adds it to its own:
+    then each holds one chunk of the sum. In the next ``N - 1`` rounds the finished
+    chunks are handed round.
+
+    Args:
+        vectors: ``[n]`` each, one for each process.
+
+    Returns:
+        What each process holds in the end, and how many numbers it sent.
+    """
+    size = len(vectors)
+    held = [np.array_split(np.array(v, dtype=np.float64), size) for v in vectors]
+    sent = [0] * size
+    for turn in range(2 * (size - 1)):
+        adding = turn < size - 1
+        first = -turn if adding else 1 - (turn - size + 1)
+        messages = [(rank, (rank + first) % size) for rank in range(size)]
+        copies = [held[rank][chunk].copy() for rank, chunk in messages]
+        for (rank, chunk), copy in zip(messages, copies, strict=True):
+            after = held[(rank + 1) % size]
+            after[chunk] = after[chunk] + copy if adding else copy
+            sent[rank] += len(copy)
+    return [np.concatenate(chunks) for chunks in held], sent
+
+
+def all_reduce_seconds(
+    num_bytes: float, size: int, *, delay: float, bandwidth: float
+) -> float:
+    """Return how long a ring needs to add up ``num_bytes`` in each of its processes.
+
+    Args:
+        num_bytes: of the vector.
+        size: how many processes.
+        delay: seconds for a message of nothing.
+        bandwidth: bytes a second from one process to the next.
+
+    Raises:
+        ValueError: there is no process, or no bandwidth.
+    """
+    if size < 1:
+        raise ValueError(f"size is {size}, needs at least 1")
+    if bandwidth <= 0:
+        raise ValueError(f"bandwidth is {bandwidth}, needs to be above 0")
+    return 2 * (size - 1) * (delay + num_bytes / (size * bandwidth))
+
+
 @contextmanager
 def world(kind: Kind, device: str = "cpu") -> Iterator[World]:
     """Meet the other processes that ``torchrun`` started, and part at the end.
+
+    A process meets them once: a second meeting would find the addresses of the first.
+    ``place._replace(kind=...)`` shares the work in another way within one meeting.
 
     Args:
         kind: "one" meets nobody.
@@ -128,6 +195,31 @@ def mean(x: Tensor, place: World) -> Tensor:
     total = x.detach().clone()
     dist.all_reduce(total)
     return total / place.size
+
+
+class Traffic(TorchDispatchMode):
+    """Count what PyTorch's collectives move while the mode is on.
+
+    Attributes:
+        numbers: name of a collective -> the numbers of all its vectors, each counted
+            whole: what a ring sends of them is a share, see above.
+    """
+
+    def __init__(self) -> None:
+        """Start at nothing."""
+        super().__init__()
+        self.numbers: dict[str, int] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Let the operation pass, and take note of it."""
+        if func.namespace == "c10d":
+            name = func._opname.strip("_").removesuffix("_base")
+            tensors = [x for x in tree_leaves(args) if isinstance(x, Tensor)]
+            size = max((x.numel() for x in tensors), default=0)
+            self.numbers[name] = self.numbers.get(name, 0) + size
+        return func(*args, **(kwargs or {}))
 
 
 def whole(x: Tensor) -> Tensor:

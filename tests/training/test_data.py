@@ -5,7 +5,7 @@ import torch
 from minitransformer.tokenization.bpe import BPE
 from minitransformer.training import data
 from minitransformer.training.data import MARK
-from minitransformer.training.loss import IGNORE
+from minitransformer.training.tasks import IGNORE
 
 
 @pytest.fixture(scope="module")

@@ -6,29 +6,28 @@ from safetensors.torch import load_file
 
 from minitransformer.attention import masks
 from minitransformer.attention.core import attention
+from minitransformer.data import Split
 from minitransformer.layers.partial import Partial
-from minitransformer.training import house
+from minitransformer.training import house, prepare
 from minitransformer.training.__main__ import main
 from minitransformer.training.data import MARK
 
-TINY = house.CONFIG | {"vocab_size": 300, "dim": 16, "num_layers": 2, "hidden": 24}
-SPLIT = house.wikipedia.__globals__["data"].Split
+TINY = house.SIZES | {"vocab_size": 300, "dim": 16, "num_layers": 2, "hidden": 24}
 
 
 @pytest.fixture
 def small(monkeypatch):
     """A house of toy size, with a text of its own."""
     text = "the cat sat on the mat, and the dog sat on the cat. " * 40
-    parts = SPLIT([text, text[::-1]], [text[:500]], [text[:300]])
-    monkeypatch.setattr(house, "wikipedia", lambda: parts)
-    monkeypatch.setattr(house, "CONFIG", TINY)
+    parts = Split([text, text[::-1]], [text[:500]], [text[:300]])
+    monkeypatch.setattr(prepare, "wikipedia", lambda: parts)
+    monkeypatch.setattr(house, "SIZES", TINY)
     monkeypatch.setattr(house, "LENGTH", 16)
-    monkeypatch.setattr(house, "VOCAB_SIZE", 300)
-    monkeypatch.setattr(house.prepare, "__defaults__", (300,))
+    monkeypatch.setattr(prepare.prepare, "__defaults__", (300,))
 
 
 def test_the_house_model_has_the_size_it_is_said_to_have():
-    model = house.build(house.CONFIG)
+    model = house.build(house.SIZES)
     size = sum(w.numel() for w in model.parameters())
     layer = 4 * 256 * 256 + 3 * 256 * 688 + 2 * 256
     assert size == 8192 * 256 + 7 * layer + 256 == 7_634_688
@@ -44,7 +43,8 @@ def test_preparing_and_training_write_all_that_is_promised(small, tmp_path, caps
     assert main(["house", "--out", str(out), *rest]) == 0
     weights = load_file(out / "model.safetensors")
     assert {x.dtype for x in weights.values()} == {torch.bfloat16}
-    assert json.loads((out / "config.json").read_text()) == TINY
+    config = json.loads((out / "config.json").read_text())
+    assert config == {"preset": "llama", "options": TINY}
     history = json.loads((out / "history.json").read_text())
     assert history["rows"][-1]["step"] == 40
     assert history["best_step"] in (20, 40)
@@ -52,7 +52,7 @@ def test_preparing_and_training_write_all_that_is_promised(small, tmp_path, caps
     assert (history["tokens"].keys()) == {"Wikipedia", "Lee", "more"}
     sibling = load_file(out / "gqa.safetensors")
     assert sibling["blocks.0.mixer.k_proj.weight"].shape == (4, 16)
-    judged = house._judged(TINY, weights, house.Texts(out, "cpu", 1.0), "cpu")
+    judged = house._judged(TINY, weights, prepare.Texts(out, "cpu", 16), "cpu")
     assert judged["validation"] == history["validation"]
     assert MARK in (out / "tokenizer.json").read_text()
 

@@ -199,6 +199,28 @@ def test_the_best_weights_are_kept_and_a_run_without_hope_is_stopped():
     assert run.model.training
 
 
+def test_a_live_curve_is_drawn_over_the_last(monkeypatch):
+    import IPython.display
+    from matplotlib.figure import Figure
+
+    shown = []
+
+    class Handle:
+        def update(self, figure):
+            shown.append(("again", figure))
+
+    def display(figure, display_id):
+        shown.append(("first", figure))
+        return Handle()
+
+    monkeypatch.setattr(IPython.display, "display", display)
+    run = quick(model(), watch=loop.live_curve())
+    assert [kind for kind, _ in shown] == ["first", "again", "again"]
+    assert all(isinstance(figure, Figure) for _, figure in shown)
+    (line,) = shown[-1][1].axes[0].lines
+    assert line.get_ydata().tolist() == [row["loss"] for row in run.rows]
+
+
 def test_patience_needs_a_judge():
     with pytest.raises(ValueError, match="patience is given without judge"):
         quick(model(), patience=2)

@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from minitransformer.training.loss import (
-    IGNORE,
     bits_per_byte,
     cross_entropy,
     judge,
     naive_cross_entropy,
 )
+from minitransformer.training.tasks import IGNORE
 
 
 def normal(*size):
