@@ -71,8 +71,8 @@ class DenseCache:
         if self.room is None or end > self.room[0].shape[2]:
             self.room = _with_room(old[0], end), _with_room(old[1], end)
         for room, part in zip(self.room, (key, value), strict=True):
-            room[:, :, start:end].copy_(part)
-        key, value = (room[:, :, :end] for room in self.room)
+            room.narrow(2, start, end - start).copy_(part)
+        key, value = self.room[0].narrow(2, 0, end), self.room[1].narrow(2, 0, end)
         self.kept = (key, value, _join(old[2], pos))
         return self.kept
 
