@@ -9,6 +9,7 @@ matrix products. Numbers that a line of code needs only for itself are not count
 ``peak_bytes`` measures real memory: how much PyTorch's allocator held at its worst.
 """
 
+import os
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -165,6 +166,7 @@ def peak_bytes(run: Callable[[], object]) -> int:
     Args:
         run: called once; what it returns is kept until the end.
     """
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it would report start and stop
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watch:
         kept = run()
     del kept

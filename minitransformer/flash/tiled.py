@@ -32,6 +32,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from minitransformer.attention.core import MaskMod, check_shapes
+from minitransformer.attention.masks import causal
 from minitransformer.flash.backward_loops import flash2_backward
 from minitransformer.flash.forward_loops import Seen, flash2_forward
 from minitransformer.flash.memory import TwoLevelMemory
@@ -220,13 +221,14 @@ class _Tiles(NamedTuple):
     kv_pos: Tensor | None
     mask_mod: MaskMod | None
 
-    def masks(
-        self, query: Tensor, key: Tensor, rows: slice
+    def visible(
+        self, query: Tensor, key: Tensor, rows: slice, kind: torch.dtype
     ) -> Iterator[tuple[slice, Tensor | None]]:
         """Yield the tiles of a block of queries that are not skipped.
 
-        Each comes as its columns and a mask ``[B or 1, H or 1, rows, columns]``, True
-        where a query may *not* see a key; None if it may see all.
+        Each comes as its columns and what is added to its scores, ``[B or 1, H or 1,
+        rows, columns]``: -inf where a query may not see a key, else 0; None if it may
+        see all.
         """
         (batch, heads, length, _), kv_length = query.shape, key.shape[2]
         device = query.device
@@ -241,13 +243,20 @@ class _Tiles(NamedTuple):
             columns = slice(start, min(start + self.block_k, kv_length))
             at = at_kv[..., columns].view(-1, 1, 1, columns.stop - start)
             seen = None if self.q_pos is None else (at_q >= 0) & (at >= 0)
+            if self.mask_mod is causal:  # known without looking at each pair
+                if at.min() > at_q.max():
+                    continue
+                if seen is None and at.max() <= at_q.min():
+                    yield columns, None
+                    continue
             if self.mask_mod is not None:
                 mask = torch.as_tensor(self.mask_mod(b, h, at_q, at), device=device)
                 seen = mask if seen is None else seen & mask
             if seen is None or seen.all():
                 yield columns, None
             elif seen.any():
-                yield columns, ~seen
+                bias = torch.zeros(seen.shape, dtype=kind, device=device)
+                yield columns, bias.masked_fill_(~seen, -torch.inf)
 
     def row_blocks(self, length: int) -> Iterator[slice]:
         """Yield the blocks of queries."""
@@ -274,13 +283,13 @@ class _Tiled(torch.autograd.Function):
             o = q.new_zeros(*q.shape[:2], value.shape[3])
             peak = q.new_full((*q.shape[:2], 1), -torch.inf)
             total = torch.zeros_like(peak)
-            for columns, hidden in tiles.masks(query, key, rows):
+            for columns, bias in tiles.visible(query, key, rows, kind):
                 k, v = keys[:, columns].to(kind), values[:, columns].to(kind)
                 p = torch.bmm(q, k.mT, out=room.tile(q, k))
-                higher = _hide(p, hidden, heads).amax(dim=-1, keepdim=True)
+                higher = _add(bias, p, heads).amax(dim=-1, keepdim=True)
                 higher = torch.maximum(peak, higher)
                 base = higher
-                if hidden is not None:  # a row that has seen nothing yet
+                if bias is not None:  # a row that may have seen nothing yet
                     base = higher.masked_fill(torch.isneginf(higher), 0.0)
                 p = p.sub_(base).exp2_()
                 shrink = torch.exp2(peak - base)
@@ -310,16 +319,18 @@ class _Tiled(torch.autograd.Function):
         for rows in tiles.row_blocks(length):
             sums, do = lse[:, :, rows], grad_out[:, :, rows].to(kind)
             delta = (do * out[:, :, rows]).sum(dim=-1) - grad_lse[:, :, rows]
-            delta = delta.masked_fill_(torch.isneginf(sums), 0.0)
+            nothing = torch.isneginf(sums)
+            delta = delta.masked_fill_(nothing, 0.0)
             q = query[:, :, rows].to(kind) * (tiles.scale * LOG2_E)
             q, do = (x.reshape(batch * kv_heads, -1, x.shape[3]) for x in (q, do))
-            minus_lse = (sums * -LOG2_E).reshape(*q.shape[:2], 1)
+            minus_lse = sums.masked_fill(nothing, 0.0).mul_(-LOG2_E)
+            minus_lse = minus_lse.reshape(*q.shape[:2], 1)
             minus_delta = delta.neg_().reshape(*q.shape[:2], 1)
             dq = torch.zeros_like(q)
-            for columns, hidden in tiles.masks(query, key, rows):
+            for columns, bias in tiles.visible(query, key, rows, kind):
                 k, v = keys[:, columns].to(kind), values[:, columns].to(kind)
                 p = torch.baddbmm(minus_lse, q, k.mT, out=room[0].tile(q, k))
-                p = _hide(p, hidden, heads).exp2_()
+                p = _add(bias, p, heads).exp2_()
                 grad_v[:, columns].baddbmm_(p.mT, do)
                 ds = torch.baddbmm(minus_delta, do, v.mT, out=room[1].tile(q, k))
                 ds.mul_(p)
@@ -351,9 +362,8 @@ def _stack(x: Tensor) -> Tensor:
     return x.reshape(-1, *x.shape[2:])
 
 
-def _hide(scores: Tensor, hidden: Tensor | None, heads: int) -> Tensor:
-    """Set scores that may not be seen to -inf, in place."""
-    if hidden is not None:
-        rows = hidden.shape[2]
-        scores.view(-1, heads, rows, scores.shape[2]).masked_fill_(hidden, -torch.inf)
+def _add(bias: Tensor | None, scores: Tensor, heads: int) -> Tensor:
+    """Add to scores what hides some of them, in place."""
+    if bias is not None:
+        scores.view(-1, heads, *bias.shape[2:]).add_(bias)
     return scores
