@@ -23,7 +23,6 @@ backward pass, too, has the queries outside: on one processor nobody else adds t
 ``dk`` and ``dv``, so that they can be added to in place.
 """
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,10 +31,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from minitransformer.attention.core import MaskMod, check_shapes
-from minitransformer.attention.masks import causal
 from minitransformer.flash.backward_loops import flash2_backward
 from minitransformer.flash.forward_loops import Seen, flash2_forward
 from minitransformer.flash.memory import TwoLevelMemory
+from minitransformer.flash.visible import Places, places, spans
 
 LOG2_E = 1.4426950408889634
 
@@ -206,7 +205,8 @@ def tiled_attention(
         if size < 1:
             raise ValueError(f"{name} is {size}, needs at least 1")
     scale = query.shape[3] ** -0.5 if scale is None else scale
-    tiles = _Tiles(scale, block_q, block_k, q_pos, kv_pos, mask_mod)
+    where = places(query, key, q_pos, kv_pos, mask_mod)
+    tiles = _Tiles(scale, block_q, block_k, where)
     out, lse = _Tiled.apply(query, key, value, tiles)
     return (out, lse) if return_lse else out
 
@@ -217,51 +217,7 @@ class _Tiles(NamedTuple):
     scale: float
     block_q: int
     block_k: int
-    q_pos: Tensor | None
-    kv_pos: Tensor | None
-    mask_mod: MaskMod | None
-
-    def visible(
-        self, query: Tensor, key: Tensor, rows: slice, kind: torch.dtype
-    ) -> Iterator[tuple[slice, Tensor | None]]:
-        """Yield the tiles of a block of queries that are not skipped.
-
-        Each comes as its columns and what is added to its scores, ``[B or 1, H or 1,
-        rows, columns]``: -inf where a query may not see a key, else 0; None if it may
-        see all.
-        """
-        (batch, heads, length, _), kv_length = query.shape, key.shape[2]
-        device = query.device
-        b = torch.arange(batch, device=device).view(-1, 1, 1, 1)
-        h = torch.arange(heads, device=device).view(-1, 1, 1)
-        at_q = torch.arange(kv_length - length, kv_length, device=device)
-        at_kv = torch.arange(kv_length, device=device)
-        if self.q_pos is not None and self.kv_pos is not None:
-            at_q, at_kv = self.q_pos, self.kv_pos
-        at_q = at_q[..., rows].view(-1, 1, rows.stop - rows.start, 1)
-        for start in range(0, kv_length, self.block_k):
-            columns = slice(start, min(start + self.block_k, kv_length))
-            at = at_kv[..., columns].view(-1, 1, 1, columns.stop - start)
-            seen = None if self.q_pos is None else (at_q >= 0) & (at >= 0)
-            if self.mask_mod is causal:  # known without looking at each pair
-                if at.min() > at_q.max():
-                    continue
-                if seen is None and at.max() <= at_q.min():
-                    yield columns, None
-                    continue
-            if self.mask_mod is not None:
-                mask = torch.as_tensor(self.mask_mod(b, h, at_q, at), device=device)
-                seen = mask if seen is None else seen & mask
-            if seen is None or seen.all():
-                yield columns, None
-            elif seen.any():
-                bias = torch.zeros(seen.shape, dtype=kind, device=device)
-                yield columns, bias.masked_fill_(~seen, -torch.inf)
-
-    def row_blocks(self, length: int) -> Iterator[slice]:
-        """Yield the blocks of queries."""
-        for start in range(0, length, self.block_q):
-            yield slice(start, min(start + self.block_q, length))
+    places: Places
 
 
 class _Tiled(torch.autograd.Function):
@@ -271,25 +227,25 @@ class _Tiled(torch.autograd.Function):
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, tiles: _Tiles
     ) -> tuple[Tensor, Tensor]:
-        (batch, heads, length, _), kv_heads = query.shape, key.shape[1]
+        (batch, heads, length, head_dim), kv_heads = query.shape, key.shape[1]
         kind = torch.float64 if query.dtype == torch.float64 else torch.float32
         keys, values = (_stack(x) for x in (key, value))
         out = value.new_empty(batch, heads, length, value.shape[3])
         lse = query.new_empty(batch, heads, length, dtype=kind)
         room = _Room(query, key, tiles, kind)
-        for rows in tiles.row_blocks(length):
+        for rows in spans(length, tiles.block_q):
             q = query[:, :, rows].to(kind) * (tiles.scale * LOG2_E)
-            q = q.reshape(batch * kv_heads, -1, query.shape[3])
+            q = q.reshape(batch * kv_heads, -1, head_dim)
             o = q.new_zeros(*q.shape[:2], value.shape[3])
             peak = q.new_full((*q.shape[:2], 1), -torch.inf)
             total = torch.zeros_like(peak)
-            for columns, bias in tiles.visible(query, key, rows, kind):
+            for columns, seen in tiles.places.visible(rows, tiles.block_k):
                 k, v = keys[:, columns].to(kind), values[:, columns].to(kind)
                 p = torch.bmm(q, k.mT, out=room.tile(q, k))
-                higher = _add(bias, p, heads).amax(dim=-1, keepdim=True)
+                higher = _hide(p, seen, out[:, :, rows]).amax(dim=-1, keepdim=True)
                 higher = torch.maximum(peak, higher)
                 base = higher
-                if bias is not None:  # a row that may have seen nothing yet
+                if seen is not None:  # a row that may have seen nothing yet
                     base = higher.masked_fill(torch.isneginf(higher), 0.0)
                 p = p.sub_(base).exp2_()
                 shrink = torch.exp2(peak - base)
@@ -311,12 +267,12 @@ class _Tiled(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         query, key, value, out, lse = ctx.saved_tensors
         tiles, kind = ctx.tiles, lse.dtype
-        (batch, heads, length, _), kv_heads = query.shape, key.shape[1]
+        (batch, _, length, _), kv_heads = query.shape, key.shape[1]
         keys, values = (_stack(x) for x in (key, value))
         grad_q = torch.empty_like(query)
         grad_k, grad_v = (torch.zeros_like(x, dtype=kind) for x in (keys, values))
         room = _Room(query, key, tiles, kind), _Room(query, key, tiles, kind)
-        for rows in tiles.row_blocks(length):
+        for rows in spans(length, tiles.block_q):
             sums, do = lse[:, :, rows], grad_out[:, :, rows].to(kind)
             delta = (do * out[:, :, rows]).sum(dim=-1) - grad_lse[:, :, rows]
             nothing = torch.isneginf(sums)
@@ -327,10 +283,10 @@ class _Tiled(torch.autograd.Function):
             minus_lse = minus_lse.reshape(*q.shape[:2], 1)
             minus_delta = delta.neg_().reshape(*q.shape[:2], 1)
             dq = torch.zeros_like(q)
-            for columns, bias in tiles.visible(query, key, rows, kind):
+            for columns, seen in tiles.places.visible(rows, tiles.block_k):
                 k, v = keys[:, columns].to(kind), values[:, columns].to(kind)
                 p = torch.baddbmm(minus_lse, q, k.mT, out=room[0].tile(q, k))
-                p = _add(bias, p, heads).exp2_()
+                p = _hide(p, seen, out[:, :, rows]).exp2_()
                 grad_v[:, columns].baddbmm_(p.mT, do)
                 ds = torch.baddbmm(minus_delta, do, v.mT, out=room[1].tile(q, k))
                 ds.mul_(p)
@@ -359,11 +315,13 @@ class _Room:
 
 def _stack(x: Tensor) -> Tensor:
     """Lay the heads of all sequences side by side, ``[B * Hkv, S, E]``."""
-    return x.reshape(-1, *x.shape[2:])
+    return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])
 
 
-def _add(bias: Tensor | None, scores: Tensor, heads: int) -> Tensor:
-    """Add to scores what hides some of them, in place."""
-    if bias is not None:
-        scores.view(-1, heads, *bias.shape[2:]).add_(bias)
+def _hide(scores: Tensor, seen: Tensor | None, like: Tensor) -> Tensor:
+    """Make scores -inf that may not be seen, in place; a sum is the fastest way."""
+    if seen is not None:
+        bias = torch.zeros(seen.shape, dtype=scores.dtype, device=scores.device)
+        bias.masked_fill_(~seen, -torch.inf)
+        scores.view(*like.shape[:3], -1).add_(bias)
     return scores
