@@ -154,7 +154,7 @@ def _drawing(
         at = f'x="{x}" y="{y:g}" width="13" height="13"'
         parts.append(f'<rect {at} fill="{color}" stroke="{edge}"/>')
         parts.append(f'<text x="{x + 18}" y="{y + 11:g}">{meaning}</text>')
-    size = max(unit * width + 24, 440), unit * height + 58
+    size = max(unit * width + 24, 460), unit * height + 58
     ground = f'<rect width="{size[0]:g}" height="{size[1]:g}" fill="#fff"/>'
     return (
         f'viewBox="0 0 {size[0]:g} {size[1]:g}" font-size="13" fill="{INK}" '
