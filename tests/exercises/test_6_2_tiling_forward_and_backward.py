@@ -216,7 +216,8 @@ WRONG_ANSWERS = (
         source=changed(
             "flash",
             "value[there].T - delta[here, None]",
-            "value[there].T - (p * (grad_out[here] @ value[there].T)).sum(axis=1)[:, None]",
+            "value[there].T - (p * (grad_out[here] @ value[there].T))"
+            ".sum(axis=1)[:, None]",
         ),
         message="What is mended, what is D",
     ),
