@@ -24,6 +24,7 @@ from minitransformer.plot.style import (
     visible,
 )
 from minitransformer.plot.text import lattice, token_strip
+from minitransformer.plot.tiles import tile_slider, tiles
 
 __all__ = [
     "COLORS",
@@ -43,6 +44,8 @@ __all__ = [
     "lattice",
     "links",
     "points",
+    "tile_slider",
+    "tiles",
     "token_strip",
     "visible",
 ]
