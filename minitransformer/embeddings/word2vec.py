@@ -70,7 +70,7 @@ from minitransformer.embeddings.vocabulary import (
 Array = NDArray[np.floating]
 Ints = NDArray[np.int64]
 
-SHORTEST_BLOCK, LONGEST_BLOCK, LONGEST_CBOW_BLOCK = 4, 64, 256  # words a block
+SHORTEST_BLOCK, LONGEST_BLOCK, LONGEST_CBOW_BLOCK = 4, 64, 128  # words a block
 NOISE = 64  # noise words a block
 
 
