@@ -34,8 +34,8 @@ sampling, sub-sampling). Different from the paper, and why:
 - As in that program and in gensim, the window of each word is drawn uniformly from 1 to
   ``window``.
 - Words of equal count stand in alphabetical order, in the vocabulary and in the tree.
-  gensim orders them otherwise; on texts of less than a million words another tree
-  changes a similarity score more than another seed does.
+  gensim's order is that of an unstable sort, so its tree is another one; on texts of
+  less than a million words that changes a similarity score more than the seed does.
 - Input vectors start uniform in plus or minus 1 / ``vector_size``, as in gensim; that
   program starts them half as long, which costs a short text several passes.
 """
@@ -70,7 +70,7 @@ from minitransformer.embeddings.vocabulary import (
 Array = NDArray[np.floating]
 Ints = NDArray[np.int64]
 
-SHORTEST_BLOCK, LONGEST_BLOCK, LONGEST_CBOW_BLOCK = 4, 64, 128  # words a block
+SHORTEST_BLOCK, LONGEST_BLOCK, LONGEST_CBOW_BLOCK = 4, 64, 256  # words a block
 NOISE = 64  # noise words a block
 
 
