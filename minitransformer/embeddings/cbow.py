@@ -73,9 +73,12 @@ def windows(block: slice, first: Ints, stop: Ints, ids: Ints) -> Windows:
     """
     first, stop = first[block], stop[block]
     begin = first.min()
-    arrays = ids[begin : stop.max()], first - begin, stop - begin
-    middle = slice(block.start - begin, block.stop - begin)
-    return Windows(*map(torch.from_numpy, arrays), middle)
+    return Windows(
+        torch.from_numpy(ids[begin : stop.max()]),
+        torch.from_numpy(first - begin),
+        torch.from_numpy(stop - begin),
+        slice(block.start - begin, block.stop - begin),
+    )
 
 
 def means(vectors: Tensor, near: Windows) -> Tensor:
@@ -111,7 +114,7 @@ def naive_block(
     questions: list[list[tuple[int, float, float]]],
     alpha: float,
 ) -> tuple[Array, Array]:
-    """Return both tables after the step of a block, by the definition.
+    """Return both tables after the step of a block, by the definition, none cut short.
 
     Args:
         vectors: the input vectors, ``[words, dim]``.
