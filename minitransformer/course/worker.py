@@ -123,9 +123,7 @@ def failure(error: BaseException) -> dict[str, Any]:
 
 
 def compiled(source: str, number: int) -> CodeType:
-    """Compile a cell so that ``inspect.getsource`` finds what it defines, as Triton's
-    kernels need it.
-    """
+    """Compile a cell so that ``inspect.getsource`` finds it, which Triton asks."""
     name = f"{CELL} {number}"
     lines = [f"{line}\n" for line in source.split("\n")]
     linecache.cache[name] = (len(source), None, lines, name)

@@ -1,0 +1,82 @@
+"""How large the tiles of a kernel are, as plain functions of shape and type.
+
+A program works on one tile; Triton's tiles have sides that are powers of 2, known when
+the kernel is compiled. These functions stand where other code has ``triton.autotune``,
+which needs a GPU to ask: a choice that can be read, tested, and made anywhere. The
+numbers were found on an H200 with ``tests/benchmarks/bench_kernels.py``.
+"""
+
+from typing import NamedTuple
+
+import torch
+
+LONGEST = 32768
+"""Numbers of a row that one program holds at once; longer rows come in blocks."""
+
+
+class RowTile(NamedTuple):
+    """Tile of a kernel that works on whole rows.
+
+    ``rows`` rows a program, ``block`` numbers of each at a time, ``warps`` of 32
+    threads.
+    """
+
+    rows: int
+    block: int
+    warps: int
+
+
+class MatmulTile(NamedTuple):
+    """Tile ``[m, n]`` of a product, ``k`` numbers of each sum at a time.
+
+    ``group`` rows of tiles are worked on together, ``stages`` loads are under way at
+    once, ``warps`` of 32 threads share the work.
+    """
+
+    m: int
+    n: int
+    k: int
+    group: int
+    warps: int
+    stages: int
+
+
+def power_of_two(number: int) -> int:
+    """Return the smallest power of 2 that is at least ``number``, at least 1."""
+    return 1 << max(number - 1, 0).bit_length()
+
+
+def row_tile(columns: int, *, most: int = LONGEST, numbers: int = 4096) -> RowTile:
+    """Choose the tile of a kernel on rows: short rows share a program.
+
+    Args:
+        columns: numbers in a row.
+        most: numbers of a row held at once; a power of 2.
+        numbers: about how many a program takes if rows are short.
+    """
+    block = min(power_of_two(columns), most)
+    rows = min(max(numbers // block, 1), 16)
+    warps = min(max(rows * block // 1024, 1), 16)
+    return RowTile(rows, block, warps)
+
+
+def matmul_tile(m: int, n: int, k: int, dtype: torch.dtype) -> MatmulTile:
+    """Choose the tile of a product ``[m, k] @ [k, n]``.
+
+    Large products in half precision take the largest tile whose sums fit in the
+    registers, if it divides the sides: the masks of a ragged edge need registers too.
+    Small ones take smaller tiles, so that there are programs for all processors.
+    In float32 tiles are small: products of full precision have no matrix unit.
+    """
+    deep = min(max(power_of_two(k), 16), 64)
+    if dtype == torch.float32:
+        side = min(max(power_of_two(min(m, n)), 16), 64)
+        return MatmulTile(side, side, min(deep, 32), 8, 4, 3)
+    whole = m % 128 == 0 and n % 256 == 0 and k % 64 == 0
+    if whole and m * n >= 132 * 128 * 256:
+        return MatmulTile(128, 256, 64, 8, 8, 3)
+    return MatmulTile(
+        min(max(power_of_two(m), 16), 128),
+        min(max(power_of_two(n), 16), 128 if m * n >= 132 * 128 * 128 else 64),
+        *(deep, 8, 4, 3),
+    )

@@ -1,0 +1,328 @@
+"""The first kernels beside PyTorch on a GPU: bandwidth, and products a second.
+
+Run ``python tests/benchmarks/bench_kernels.py``. It checks each kernel against float64
+before it times it, and, where pytest is installed, refuses while its tests are red. It
+writes ``7_1_first_kernels.json`` and ``7_2_matmul.json`` into ``--out`` (by default the
+folder of the lessons that plot them). With ``--tune`` it tries the tiles around those
+of ``kernels/tiles.py`` instead, and prints the times.
+
+Bytes are those that must move: a softmax reads and writes its matrix once, its gradient
+reads two and writes one. The copy that they are compared with is timed in the same run.
+"""
+
+import argparse
+import importlib.util
+import itertools
+import json
+import platform
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+import triton
+from timing import TESTS, refuse_while_red
+from torch import Tensor
+from triton.testing import do_bench
+
+from minitransformer.kernels import cross_entropy, matmul, norm, rotary, softmax
+from minitransformer.kernels.tiles import MatmulTile, RowTile
+from minitransformer.positions import rotary as plain_rotary
+
+LESSONS = TESTS.parent / "lessons" / "7_kernels"
+NUMBERS = 1 << 26
+GENERATOR = torch.Generator("cuda")
+
+
+def normal(*shape: int, dtype: torch.dtype = torch.bfloat16) -> Tensor:
+    """Draw a tensor on the GPU."""
+    return torch.randn(shape, generator=GENERATOR, device="cuda", dtype=dtype)
+
+
+def milliseconds(run: Callable[[], object]) -> float:
+    """Return the median time of a call, its input not in the cache."""
+    return float(do_bench(run, warmup=10, rep=60, return_mode="median"))
+
+
+def gradients(out: Tensor, of: list[Tensor], by: Tensor) -> tuple[Tensor, ...]:
+    """Go back through ``out``, again and again."""
+    return torch.autograd.grad(out, of, by, retain_graph=True)
+
+
+def within_budget(ours: Tensor, theirs: Tensor, exact: Tensor, share: float) -> None:
+    """Stop unless our greatest error is at most ``share`` times PyTorch's."""
+    errors = [float((x.double() - exact).abs().max()) for x in (ours, theirs)]
+    size = float(exact.abs().max())
+    allowed = share * errors[1] + torch.finfo(ours.dtype).eps * size
+    assert errors[0] <= allowed, f"our error is {errors[0]}, PyTorch's {errors[1]}"
+
+
+def row_kernels(columns: int) -> dict[str, tuple[Any, Any, list[Tensor], int, int]]:
+    """Return name -> (ours, PyTorch's, parameters, matrices moved each way)."""
+    weight, bias = normal(columns).requires_grad_(), normal(columns).requires_grad_()
+    size = (columns,)
+    return {
+        "softmax": (softmax.softmax, lambda x: x.softmax(-1), [], 2, 3),
+        "rms_norm": (
+            lambda x: norm.rms_norm(x, weight),
+            lambda x: F.rms_norm(x, size, weight.to(x.dtype), 1e-6),
+            *([weight], 2, 3),
+        ),
+        "layer_norm": (
+            lambda x: norm.layer_norm(x, weight, bias),
+            lambda x: F.layer_norm(x, size, weight.to(x.dtype), bias.to(x.dtype)),
+            *([weight, bias], 2, 3),
+        ),
+    }
+
+
+def check_rows(name: str, columns: int) -> None:
+    """Hold one kernel on rows, both ways, to its budget of errors."""
+    ours, theirs, params, *_ = row_kernels(columns)[name]
+    x, by = normal(256, columns).requires_grad_(), normal(256, columns)
+    wide = x.detach().double().requires_grad_()
+    runs = [(ours, x, by), (theirs, x, by), (theirs, wide, by.double())]
+    outs = [run(inside) for run, inside, _ in runs]
+    within_budget(*outs, share=2)
+    grads = [
+        torch.autograd.grad(out, [inside, *params], g)
+        for out, (_, inside, g) in zip(outs, runs, strict=True)
+    ]
+    within_budget(*(grad[0] for grad in grads), share=3)
+
+
+def bench_rows(name: str, columns: int, compiled: bool) -> list[dict[str, Any]]:
+    """Time one kernel on rows, forward and backward."""
+    check_rows(name, columns)
+    ours, theirs, params, forward, backward = row_kernels(columns)[name]
+    x = normal(NUMBERS // columns, columns).requires_grad_()
+    by = normal(*x.shape)
+    runs = {"ours": ours, "torch": theirs}
+    if compiled:
+        runs["compiled"] = torch.compile(theirs)
+    times: dict[str, dict[str, float]] = {"forward": {}, "backward": {}}
+    for who, run in runs.items():
+        with torch.no_grad():
+            times["forward"][who] = milliseconds(lambda run=run: run(x))
+        out = run(x)
+        times["backward"][who] = milliseconds(
+            lambda out=out: torch.autograd.grad(
+                out, [x, *params], by, retain_graph=True
+            )
+        )
+    return [
+        {
+            **{"kernel": name, "pass": way, "dtype": "bfloat16"},
+            **{"rows": len(x), "columns": columns},
+            "bytes": moved * x.numel() * x.element_size(),
+            "milliseconds": times[way],
+        }
+        for way, moved in (("forward", forward), ("backward", backward))
+    ]
+
+
+def bench_copy() -> list[dict[str, Any]]:
+    """Time a copy: the bandwidth that the others are measured by."""
+    rows = []
+    for size in (NUMBERS, 8 * NUMBERS):
+        x, y = normal(size), normal(size)
+        rows.append(
+            {
+                **{"kernel": "copy", "pass": "forward", "dtype": "bfloat16"},
+                **{"rows": 1, "columns": size, "bytes": 2 * size * x.element_size()},
+                "milliseconds": {"torch": milliseconds(lambda x=x, y=y: y.copy_(x))},
+            }
+        )
+    return rows
+
+
+def bench_rotary() -> list[dict[str, Any]]:
+    """Time the turns of 16k positions, 16 heads of 128."""
+    rows = []
+    pos, freqs = torch.arange(8192, device="cuda"), plain_rotary.frequencies(128)
+    freqs = freqs.cuda()
+    for layout in ("half", "interleaved"):
+        x = normal(2, 16, 8192, 128)
+        exact = plain_rotary.rotate(x.double(), pos, freqs, layout=layout)
+        runs = {
+            "ours": lambda x=x, at=layout: rotary.rotate(x, pos, freqs, layout=at),
+            "torch": lambda x=x, at=layout: plain_rotary.rotate(
+                x, pos, freqs, layout=at
+            ),
+        }
+        within_budget(runs["ours"](), runs["torch"](), exact, share=2)
+        rows.append(
+            {
+                **{"kernel": f"rotate, {layout}", "pass": "forward"},
+                **{"dtype": "bfloat16", "rows": x.numel() // 128, "columns": 128},
+                "bytes": 2 * x.numel() * x.element_size(),
+                "milliseconds": {who: milliseconds(run) for who, run in runs.items()},
+            }
+        )
+    return rows
+
+
+def bench_cross_entropy(vocab: int, compiled: bool) -> dict[str, Any]:
+    """Time loss and gradient of 8192 tokens together."""
+    tokens = 8192
+    logits = normal(tokens, vocab).requires_grad_()
+    target = torch.randint(vocab, (tokens,), generator=GENERATOR, device="cuda")
+
+    def loss_of(run: Callable[..., Tensor], x: Tensor) -> Tensor:
+        return torch.autograd.grad(run(x, target), x)[0]
+
+    def theirs(x: Tensor, target: Tensor) -> Tensor:
+        return F.cross_entropy(x.float() if x.dtype != torch.float64 else x, target)
+
+    few = slice(0, 256)
+    inputs = (logits[few].detach().requires_grad_(), target[few])
+    wide = inputs[0].detach().double().requires_grad_()
+    within_budget(
+        torch.autograd.grad(cross_entropy.cross_entropy(*inputs), inputs[0])[0],
+        torch.autograd.grad(theirs(*inputs), inputs[0])[0],
+        torch.autograd.grad(theirs(wide, inputs[1]), wide)[0],
+        share=3,
+    )
+    runs = {
+        "ours": lambda: loss_of(cross_entropy.cross_entropy, logits),
+        "torch": lambda: loss_of(theirs, logits),
+    }
+    if compiled:
+        faster = torch.compile(theirs)
+        runs["compiled"] = lambda: loss_of(faster, logits)
+    return {
+        **{"kernel": "cross_entropy", "pass": "forward and backward"},
+        **{"dtype": "bfloat16", "rows": tokens, "columns": vocab},
+        "bytes": 2 * logits.numel() * logits.element_size(),
+        "milliseconds": {who: milliseconds(run) for who, run in runs.items()},
+    }
+
+
+def bench_matmul(side: int, dtype: torch.dtype) -> dict[str, Any]:
+    """Time a product of square matrices."""
+    a, b = normal(side, side, dtype=dtype), normal(side, side, dtype=dtype)
+    few = slice(0, 128)
+    exact = a[few].double() @ b.double()
+    within_budget(matmul.matmul(a, b)[few], (a @ b)[few], exact, share=2)
+    return {
+        **{"kernel": "matmul", "dtype": str(dtype).removeprefix("torch.")},
+        **{"m": side, "n": side, "k": side},
+        "operations": 2 * side**3,
+        "bytes": 3 * side * side * a.element_size(),
+        "milliseconds": {
+            "ours": milliseconds(lambda: matmul.matmul(a, b)),
+            "torch": milliseconds(lambda: a @ b),
+        },
+    }
+
+
+def about() -> dict[str, str]:
+    """Say on what, with what and when this was measured."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"],
+        cwd=TESTS,
+        capture_output=True,
+        text=True,
+    )
+    return {
+        "device": torch.cuda.get_device_name(),
+        "torch": torch.__version__,
+        "triton": triton.__version__,
+        "python": platform.python_version(),
+        "date": time.strftime("%Y-%m-%d"),
+        "commit": commit.stdout.strip(),
+    }
+
+
+def show(row: dict[str, Any]) -> None:
+    """Print one row: time, and bandwidth or operations a second."""
+    shape = row.get("m") or (row["rows"], row["columns"])
+    print(row["kernel"], row.get("pass", ""), row["dtype"], shape, end=": ")
+    for who, ms in row["milliseconds"].items():
+        amount = row.get("operations", row["bytes"])
+        unit = "TFLOP/s" if "operations" in row else "TB/s"
+        print(f"{who} {ms:.3f} ms = {amount / ms / 1e9:.2f} {unit}", end="; ")
+    print(flush=True)
+
+
+def tune_rows(name: str, columns: int) -> None:
+    """Print the times of one kernel on rows with other tiles."""
+    module = softmax if name == "softmax" else norm
+    ours, _, params, forward, backward = row_kernels(columns)[name]
+    x = normal(NUMBERS // columns, columns).requires_grad_()
+    by, chosen, known = normal(*x.shape), module.row_tile, norm.processors
+    for rows, warps in itertools.product((1, 2, 4), (2, 4, 8, 16)):
+        if not 512 <= rows * columns / warps <= 4096:
+            continue
+        tile = RowTile(rows, columns, warps)
+        module.row_tile = lambda *_, tile=tile, **__: tile
+        line = f"{name} {columns}: rows {rows}, warps {warps}: "
+        with torch.no_grad():
+            ms = milliseconds(lambda: ours(x))
+        line += f"forward {forward * x.nbytes / ms / 1e9:.2f} TB/s; backward"
+        for times in (1, 2, 4) if name != "softmax" and columns <= 8192 else (1,):
+            norm.processors = lambda device, times=times: times * known(device)
+            out = ours(x)
+            ms = milliseconds(lambda out=out: gradients(out, [x, *params], by))
+            line += f" {backward * x.nbytes / ms / 1e9:.2f}"
+        norm.processors = known
+        print(line, flush=True)
+    module.row_tile = chosen
+
+
+def tune() -> None:
+    """Print the times of other tiles than those of ``tiles.py``."""
+    for name, columns in itertools.product(("softmax", "layer_norm"), (1024, 4096)):
+        tune_rows(name, columns)
+    tune_rows("softmax", 16384)
+    a, b = normal(8192, 8192), normal(8192, 8192)
+    chosen = matmul.matmul_tile
+    for m, n, k, group, warps, stages in (
+        *((128, 256, 64, 8, 8, 3), (128, 256, 64, 8, 8, 4), (256, 128, 64, 8, 8, 3)),
+        *((128, 256, 64, 16, 8, 3), (128, 128, 64, 8, 4, 4), (128, 128, 64, 8, 8, 3)),
+        *((128, 128, 64, 8, 8, 5), (128, 256, 64, 4, 8, 3), (256, 128, 64, 8, 8, 4)),
+    ):
+        tile = MatmulTile(m, n, k, group, warps, stages)
+        matmul.matmul_tile = lambda *_, tile=tile: tile
+        ms = milliseconds(lambda: matmul.matmul(a, b))
+        print(f"matmul {tile}: {2 * 8192**3 / ms / 1e9:.0f} TFLOP/s", flush=True)
+    matmul.matmul_tile = chosen
+
+
+def main() -> None:
+    """Check, then measure."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--out", type=Path, default=LESSONS)
+    parser.add_argument("--tune", action="store_true")
+    options = parser.parse_args()
+    GENERATOR.manual_seed(0)
+    if options.tune:
+        return tune()
+    if importlib.util.find_spec("pytest"):
+        refuse_while_red("kernels")
+    rows = bench_copy()
+    for name in ("softmax", "rms_norm", "layer_norm"):
+        for columns in (512, 1024, 4096, 8192, 16384, 65536):
+            rows += bench_rows(name, columns, compiled=columns == 4096)
+    rows += bench_rows("softmax", 131072, compiled=False)
+    rows += bench_rotary()
+    rows += [bench_cross_entropy(v, v == 50304) for v in (8192, 50304, 131072)]
+    products = [
+        bench_matmul(side, dtype)
+        for side in (1024, 4096, 8192)
+        for dtype in (torch.float16, torch.bfloat16)
+    ]
+    products.append(bench_matmul(4096, torch.float32))
+    for row in rows + products:
+        show(row)
+    options.out.mkdir(parents=True, exist_ok=True)
+    for name, content in (("7_1_first_kernels", rows), ("7_2_matmul", products)):
+        text = json.dumps({"about": about(), "rows": content}, indent=1) + "\n"
+        (options.out / f"{name}.json").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
