@@ -1,6 +1,7 @@
 """Figures of kernels: which program touches which numbers."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -60,8 +61,8 @@ def programs(
             place = (column, row)
             ax.annotate(text, place, ha="center", va="center", fontsize=size, color=INK)
         if races and len(here) > 1:
-            look = {"fill": False, "edgecolor": INK, "linewidth": 2, "zorder": 3}
-            ax.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, **look))
+            look: dict[str, Any] = {"edgecolor": INK, "linewidth": 2, "zorder": 3}
+            ax.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, **look))
     extent = (-0.5, columns - 0.5, rows - 0.5, -0.5)
     ax.imshow(picture, extent=extent, aspect="auto", interpolation="nearest")
     width = min(1.0, 16 / max(rows, columns))
