@@ -29,8 +29,8 @@ LONGEST = 8192
 
 @triton.jit
 def cross_entropy_kernel(
-    logits_ptr, target_ptr, count_ptr, loss_ptr, grad_ptr, stride, columns, ignore,
-    GRAD: tl.constexpr, MEAN: tl.constexpr, BLOCK: tl.constexpr,
+    logits_ptr, target_ptr, weight_ptr, loss_ptr, grad_ptr, stride, columns, ignore,
+    GRAD: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Find the loss of one row, and write its gradient."""
     row, column = tl.program_id(0).to(tl.int64), tl.arange(0, BLOCK)
@@ -50,9 +50,7 @@ def cross_entropy_kernel(
         top = higher
     inside = (target >= 0) & (target < columns)
     there = tl.load(logits_ptr + target, inside, other=float("nan")).to(tl.float32)
-    weight = 1.0
-    if MEAN:
-        weight /= tl.load(count_ptr).to(tl.float32)
+    weight = tl.load(weight_ptr)
     lse = tl.where(asked, top + tl.log(tl.where(asked, total, 1.0)), 0.0)
     tl.store(loss_ptr + row, tl.where(asked, (lse - there) * weight, 0.0))
     if GRAD:
@@ -86,7 +84,7 @@ def scale_rows_kernel(grad_ptr, by_ptr, by_stride, columns, BLOCK: tl.constexpr)
 class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, logits: Tensor, target: Tensor, ignore: int, mean: bool
+        ctx: Any, logits: Tensor, target: Tensor, weight: Tensor, ignore: int
     ) -> Tensor:
         rows, columns = logits.shape
         device, needed = logits.device, ctx.needs_input_grad[0]
@@ -95,10 +93,9 @@ class _CrossEntropy(torch.autograd.Function):
         grad = torch.empty(size, dtype=logits.dtype, device=device)
         block = min(power_of_two(columns), LONGEST)
         cross_entropy_kernel[(rows,)](
-            *(logits, target, (target != ignore).sum(), loss, grad),
+            *(logits, target, weight, loss, grad),
             *(logits.stride(0), columns, ignore),
             GRAD=needed,
-            MEAN=mean,
             BLOCK=block,
             num_warps=min(max(block // 512, 1), 16),
         )
@@ -166,7 +163,10 @@ def cross_entropy(
                 f"target has the id {int(wrong[0])}, the vocabulary has "
                 f"{logits.shape[-1]}"
             )
-    rows, mean = as_rows(logits), reduction == "mean"
+    rows, weight = as_rows(logits), logits.new_ones((), dtype=torch.float32)
+    if reduction == "mean":
+        weight /= (target != ignore).sum()
     if len(rows) == 0:
-        return rows.sum(dtype=torch.float32) / (0 if mean else 1)
-    return _CrossEntropy.apply(rows, target.reshape(-1), ignore, mean).sum()
+        return rows.sum(dtype=torch.float32) * weight
+    losses = _CrossEntropy.apply(rows, target.reshape(-1), weight, ignore)
+    return losses.sum() + 0 * weight  # NaN where nothing counts

@@ -54,7 +54,8 @@ def test_short_rows_share_a_program():
 
 @pytest.mark.parametrize("dtype", [*HALF, torch.float32])
 @pytest.mark.parametrize(
-    "shape", [(1, 1, 1), (17, 5, 100), (4096, 4096, 4096), (8192, 100, 31), (3, 9999, 7)]
+    "shape",
+    [(1, 1, 1), (17, 5, 100), (4096, 4096, 4096), (8192, 100, 31), (3, 9999, 7)],
 )
 def test_the_tiles_of_a_product_can_be_multiplied(shape, dtype):
     tile = tiles.matmul_tile(*shape, dtype)
