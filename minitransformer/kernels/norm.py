@@ -26,12 +26,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from minitransformer.kernels.launch import as_rows, check_inputs, processors
-from minitransformer.kernels.tiles import row_tile
+from minitransformer.kernels.tiles import norm_backward_tile, row_tile
 
 LONGEST = 16384
 """Numbers of a row that one program holds at once, going forward."""
-LONGEST_BACK = 8192
-"""The same going backward, where it holds five rows."""
 
 
 @triton.jit
@@ -52,60 +50,79 @@ def store_tile(ptr, tile, row, column, rows, columns):
 
 @triton.jit
 def norm_kernel(
-    x_ptr, weight_ptr, bias_ptr, out_ptr, mean_ptr, scale_ptr, x_stride, rows,
-    columns, eps, CENTER: tl.constexpr, WHOLE: tl.constexpr, ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
+    x_ptr, weight_ptr, bias_ptr, out_ptr, mean_ptr, scale_ptr, x_stride, rows, columns,
+    eps, CENTER: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
+    STAGES: tl.constexpr,
 ):  # fmt: skip
-    """Normalize a tile of rows."""
-    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
-    column = tl.arange(0, BLOCK)
-    mean = tl.zeros([ROWS], tl.float32)
-    if WHOLE:  # one load serves all
+    """Normalize tiles of rows."""
+    column, step = tl.arange(0, BLOCK), tl.num_programs(0) * ROWS
+    known = column < columns
+    weight = tl.load(weight_ptr + column, known, other=0.0).to(tl.float32)[None, :]
+    if CENTER:
+        bias = tl.load(bias_ptr + column, known, other=0.0).to(tl.float32)[None, :]
+    for first in tl.range(tl.program_id(0) * ROWS, rows, step, num_stages=STAGES):
+        row = (first + tl.arange(0, ROWS)).to(tl.int64)
         x = load_tile(x_ptr, row, column, x_stride, rows, columns)
         if CENTER:
             mean = tl.sum(x, axis=1) / columns
-            x = tl.where((column < columns)[None, :], x - mean[:, None], 0.0)
-        square = tl.sum(x * x, axis=1)
-    else:
+            tl.store(mean_ptr + row, mean, row < rows)
+            x = tl.where(known[None, :], x - mean[:, None], 0.0)
+        scale = 1.0 / tl.sqrt(tl.sum(x * x, axis=1) / columns + eps)
+        tl.store(scale_ptr + row, scale, row < rows)
+        out = x * scale[:, None] * weight
         if CENTER:
-            total = tl.zeros([ROWS, BLOCK], tl.float32)
-            for start in range(0, columns, BLOCK):
-                total += load_tile(x_ptr, row, start + column, x_stride, rows, columns)
-            mean = tl.sum(total, axis=1) / columns
-        squares = tl.zeros([ROWS, BLOCK], tl.float32)
-        for start in range(0, columns, BLOCK):
-            x = load_tile(x_ptr, row, start + column, x_stride, rows, columns)
-            x = tl.where((start + column < columns)[None, :], x - mean[:, None], 0.0)
-            squares += x * x
-        square = tl.sum(squares, axis=1)
-    scale = 1.0 / tl.sqrt(square / columns + eps)
-    tl.store(scale_ptr + row, scale, row < rows)
+            out += bias
+        store_tile(out_ptr, out, row, column, rows, columns)
+
+
+@triton.jit
+def long_norm_kernel(
+    x_ptr, weight_ptr, bias_ptr, out_ptr, mean_ptr, scale_ptr, x_stride, columns, eps,
+    CENTER: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Normalize one long row."""
+    row, column = tl.program_id(0).to(tl.int64), tl.arange(0, BLOCK)
+    x_ptr += row * x_stride
+    mean = 0.0
     if CENTER:
-        tl.store(mean_ptr + row, mean, row < rows)
+        sums = tl.zeros([BLOCK], tl.float32)
+        for start in range(0, columns, BLOCK):
+            at = start + column
+            sums += tl.load(x_ptr + at, at < columns, other=0.0).to(tl.float32)
+        mean = tl.sum(sums, axis=0) / columns
+        tl.store(mean_ptr + row, mean)
+    squares = tl.zeros([BLOCK], tl.float32)
     for start in range(0, columns, BLOCK):
         at = start + column
-        if not WHOLE:
-            x = load_tile(x_ptr, row, at, x_stride, rows, columns) - mean[:, None]
+        x = tl.load(x_ptr + at, at < columns, other=0.0).to(tl.float32)
+        x = tl.where(at < columns, x - mean, 0.0)
+        squares += x * x
+    scale = 1.0 / tl.sqrt(tl.sum(squares, axis=0) / columns + eps)
+    tl.store(scale_ptr + row, scale)
+    for start in range(0, columns, BLOCK):
+        at = start + column
+        x = tl.load(x_ptr + at, at < columns, other=0.0).to(tl.float32)
         weight = tl.load(weight_ptr + at, at < columns, other=0.0).to(tl.float32)
-        out = x * scale[:, None] * weight[None, :]
+        out = (x - mean) * scale * weight
         if CENTER:
-            bias = tl.load(bias_ptr + at, at < columns, other=0.0).to(tl.float32)
-            out += bias[None, :]
-        store_tile(out_ptr, out, row, at, rows, columns)
+            out += tl.load(bias_ptr + at, at < columns, other=0.0).to(tl.float32)
+        out = out.to(out_ptr.dtype.element_ty)
+        tl.store(out_ptr + row * columns + at, out, at < columns)
 
 
 @triton.jit
 def norm_backward_kernel(
     x_ptr, weight_ptr, dy_ptr, mean_ptr, scale_ptr, dx_ptr, dweight_ptr, dbias_ptr,
     x_stride, rows, columns, CENTER: tl.constexpr, ROWS: tl.constexpr,
-    BLOCK: tl.constexpr,
+    BLOCK: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Go back through every P-th tile of rows."""
     program, column = tl.program_id(0), tl.arange(0, BLOCK)
+    step = tl.num_programs(0) * ROWS
     weight = tl.load(weight_ptr + column, column < columns, other=0.0).to(tl.float32)
     dweight = tl.zeros([ROWS, BLOCK], tl.float32)
     dbias = tl.zeros([ROWS, BLOCK], tl.float32)
-    for first in range(program * ROWS, rows, tl.num_programs(0) * ROWS):
+    for first in tl.range(program * ROWS, rows, step, num_stages=STAGES):
         row = (first + tl.arange(0, ROWS)).to(tl.int64)
         z = load_tile(x_ptr, row, column, x_stride, rows, columns)
         dy = load_tile(dy_ptr, row, column, columns, rows, columns)
@@ -193,15 +210,23 @@ class _Norm(torch.autograd.Function):
         scale = torch.empty(rows, dtype=torch.float32, device=x.device)
         mean = scale if bias is None else torch.empty_like(scale)
         tile = row_tile(columns, most=LONGEST)
-        norm_kernel[(triton.cdiv(rows, tile.rows),)](
-            *(x, weight, weight if bias is None else bias, out, mean, scale),
-            *(x.stride(0), rows, columns, eps),
-            CENTER=bias is not None,
-            WHOLE=tile.block >= columns,
-            ROWS=tile.rows,
-            BLOCK=tile.block,
-            num_warps=tile.warps,
-        )
+        tensors = (x, weight, weight if bias is None else bias, out, mean, scale)
+        if tile.block >= columns:
+            norm_kernel[(tile.programs(rows, processors(x.device)),)](
+                *(*tensors, x.stride(0), rows, columns, eps),
+                CENTER=bias is not None,
+                ROWS=tile.rows,
+                BLOCK=tile.block,
+                STAGES=tile.stages,
+                num_warps=tile.warps,
+            )
+        else:
+            long_norm_kernel[(rows,)](
+                *(*tensors, x.stride(0), columns, eps),
+                CENTER=bias is not None,
+                BLOCK=4096,
+                num_warps=8,
+            )
         ctx.save_for_backward(x, weight, mean, scale)
         ctx.center = bias is not None
         return out
@@ -212,9 +237,8 @@ class _Norm(torch.autograd.Function):
         x, weight, mean, scale = ctx.saved_tensors
         grad = grad.contiguous()
         rows, columns = x.shape
-        tile = row_tile(columns, most=LONGEST_BACK)
-        tiles = triton.cdiv(rows, tile.rows)
-        shares = min(tiles, 2 * processors(x.device))
+        tile = norm_backward_tile(columns)
+        shares = tile.programs(rows, processors(x.device))
         dx = torch.empty(x.shape, dtype=x.dtype, device=x.device)
         size = (1 + ctx.center, shares, columns)
         parts = torch.empty(size, dtype=torch.float32, device=x.device)
@@ -226,7 +250,8 @@ class _Norm(torch.autograd.Function):
                 CENTER=ctx.center,
                 ROWS=tile.rows,
                 BLOCK=tile.block,
-                num_warps=2 * tile.warps,
+                STAGES=tile.stages,
+                num_warps=tile.warps,
             )
         else:
             long_norm_dx_kernel[(rows,)](

@@ -22,28 +22,29 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from minitransformer.kernels.launch import as_rows, check_inputs
+from minitransformer.kernels.launch import as_rows, check_inputs, processors
 from minitransformer.kernels.tiles import row_tile
 
 
 @triton.jit
 def softmax_kernel(
-    x_ptr, out_ptr, x_stride, rows, columns, ROWS: tl.constexpr, BLOCK: tl.constexpr
-):
-    """Normalize a tile of rows."""
-    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
-    column = tl.arange(0, BLOCK)
-    inside = (row < rows)[:, None] & (column < columns)[None, :]
-    x = tl.load(
-        x_ptr + row[:, None] * x_stride + column[None, :], inside, other=float("-inf")
-    ).to(tl.float32)
-    top = tl.max(x, axis=1)
-    top = tl.where(top == float("-inf"), 0.0, top)
-    power = tl.exp(x - top[:, None])
-    total = tl.sum(power, axis=1)
-    out = power / tl.where(total == 0.0, 1.0, total)[:, None]
-    out_at = out_ptr + row[:, None] * columns + column[None, :]
-    tl.store(out_at, out.to(out_ptr.dtype.element_ty), inside)
+    x_ptr, out_ptr, x_stride, rows, columns, ROWS: tl.constexpr, BLOCK: tl.constexpr,
+    STAGES: tl.constexpr,
+):  # fmt: skip
+    """Normalize tiles of rows."""
+    column, step = tl.arange(0, BLOCK), tl.num_programs(0) * ROWS
+    for first in tl.range(tl.program_id(0) * ROWS, rows, step, num_stages=STAGES):
+        row = (first + tl.arange(0, ROWS)).to(tl.int64)
+        inside = (row < rows)[:, None] & (column < columns)[None, :]
+        x_at = x_ptr + row[:, None] * x_stride + column[None, :]
+        x = tl.load(x_at, inside, other=float("-inf")).to(tl.float32)
+        top = tl.max(x, axis=1)
+        top = tl.where(top == float("-inf"), 0.0, top)
+        power = tl.exp(x - top[:, None])
+        total = tl.sum(power, axis=1)
+        out = power / tl.where(total == 0.0, 1.0, total)[:, None]
+        out_at = out_ptr + row[:, None] * columns + column[None, :]
+        tl.store(out_at, out.to(out_ptr.dtype.element_ty), inside)
 
 
 @triton.jit
@@ -118,11 +119,12 @@ class _Softmax(torch.autograd.Function):
         rows, columns = x.shape
         tile = row_tile(columns)
         if tile.block >= columns:
-            programs = triton.cdiv(rows, tile.rows)
+            programs = tile.programs(rows, processors(x.device))
             softmax_kernel[(programs,)](
                 *(x, out, x.stride(0), rows, columns),
                 ROWS=tile.rows,
                 BLOCK=tile.block,
+                STAGES=tile.stages,
                 num_warps=tile.warps,
             )
         else:

@@ -19,13 +19,21 @@ LONGEST = 32768
 class RowTile(NamedTuple):
     """Tile of a kernel that works on whole rows.
 
-    ``rows`` rows a program, ``block`` numbers of each at a time, ``warps`` of 32
-    threads.
+    ``rows`` rows at once, ``block`` numbers of each at a time, ``warps`` of 32 threads.
+    There are ``waves`` programs for each processor of the GPU, which walk over the rows
+    and have ``stages`` loads under way at once; with 0 there is one for each tile.
     """
 
     rows: int
     block: int
     warps: int
+    waves: int = 0
+    stages: int = 1
+
+    def programs(self, rows: int, processors: int) -> int:
+        """Return how many programs share ``rows``."""
+        tiles = -(-rows // self.rows)
+        return min(tiles, self.waves * processors) if self.waves else tiles
 
 
 class MatmulTile(NamedTuple):
@@ -60,6 +68,14 @@ def row_tile(columns: int, *, most: int = LONGEST, numbers: int = 4096) -> RowTi
     rows = min(max(numbers // block, 1), 16)
     warps = min(max(rows * block // 1024, 1), 16)
     return RowTile(rows, block, warps)
+
+
+def norm_backward_tile(columns: int) -> RowTile:
+    """Choose the tile of a norm's way back, which keeps five rows in registers."""
+    tile = row_tile(columns, most=8192, numbers=2048)
+    return tile._replace(
+        warps=max(tile.rows * tile.block // 1024, 4), waves=2, stages=2
+    )
 
 
 def matmul_tile(m: int, n: int, k: int, dtype: torch.dtype) -> MatmulTile:

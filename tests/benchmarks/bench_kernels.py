@@ -248,36 +248,58 @@ def show(row: dict[str, Any]) -> None:
     print(flush=True)
 
 
-def tune_rows(name: str, columns: int) -> None:
-    """Print the times of one kernel on rows with other tiles."""
+def tune_forward(name: str, columns: int) -> None:
+    """Print the bandwidth of one kernel on rows, forward, with other tiles."""
     module = softmax if name == "softmax" else norm
-    ours, _, params, forward, backward = row_kernels(columns)[name]
-    x = normal(NUMBERS // columns, columns).requires_grad_()
-    by, chosen, known = normal(*x.shape), module.row_tile, norm.processors
-    for rows, warps in itertools.product((1, 2, 4), (2, 4, 8, 16)):
-        if not 512 <= rows * columns / warps <= 4096:
+    ours, _, _, forward, _ = row_kernels(columns)[name]
+    x, chosen = normal(NUMBERS // columns, columns), module.row_tile
+    for rows, size in itertools.product((1, 2, 4), (512, 1024, 2048)):
+        warps = rows * columns // size
+        if not 1 <= warps <= 16 or rows * columns > 32768:
             continue
-        tile = RowTile(rows, columns, warps)
-        module.row_tile = lambda *_, tile=tile, **__: tile
-        line = f"{name} {columns}: rows {rows}, warps {warps}: "
-        with torch.no_grad():
+        line = f"{name} {columns}, forward, rows {rows}, warps {warps}:"
+        for waves, stages in ((0, 1), (2, 2), (4, 2), (8, 2), (4, 3), (8, 3), (4, 4)):
+            tile = RowTile(rows, columns, warps, waves, stages)
+            module.row_tile = lambda *_, tile=tile, **__: tile
             ms = milliseconds(lambda: ours(x))
-        line += f"forward {forward * x.nbytes / ms / 1e9:.2f} TB/s; backward"
-        for times in (1, 2, 4) if name != "softmax" and columns <= 8192 else (1,):
-            norm.processors = lambda device, times=times: times * known(device)
-            out = ours(x)
-            ms = milliseconds(lambda out=out: gradients(out, [x, *params], by))
-            line += f" {backward * x.nbytes / ms / 1e9:.2f}"
-        norm.processors = known
+            line += f" {waves}/{stages} {forward * x.nbytes / ms / 1e9:.2f},"
         print(line, flush=True)
     module.row_tile = chosen
 
 
+def tune_norm_backward(name: str, columns: int) -> None:
+    """Print the bandwidth of a norm, backward, with other tiles."""
+    ours, _, params, _, backward = row_kernels(columns)[name]
+    x = normal(NUMBERS // columns, columns).requires_grad_()
+    by, chosen = normal(*x.shape), norm.norm_backward_tile
+    for rows, size in itertools.product((1, 2, 4), (256, 512, 1024)):
+        warps = rows * columns // size
+        if not 2 <= warps <= 16:
+            continue
+        line = f"{name} {columns}, backward, rows {rows}, warps {warps}:"
+        for stages, waves in itertools.product((1, 2, 3), (1, 2, 3, 4, 6)):
+            tile = RowTile(rows, columns, warps, waves, stages)
+            norm.norm_backward_tile = lambda _, tile=tile: tile
+            out = ours(x)
+            ms = milliseconds(lambda out=out: gradients(out, [x, *params], by))
+            line += f" {waves}/{stages} {backward * x.nbytes / ms / 1e9:.2f},"
+        print(line, flush=True)
+    norm.norm_backward_tile = chosen
+
+
 def tune() -> None:
-    """Print the times of other tiles than those of ``tiles.py``."""
-    for name, columns in itertools.product(("softmax", "layer_norm"), (1024, 4096)):
-        tune_rows(name, columns)
-    tune_rows("softmax", 16384)
+    """Print the bandwidth (TB/s) with other tiles than those of ``tiles.py``.
+
+    After the rows and warps of a tile come waves/stages, and what they gave.
+    """
+    for row in bench_copy():
+        show(row)
+    for columns in (1024, 4096, 16384):
+        tune_forward("softmax", columns)
+    for columns in (1024, 4096, 8192):
+        tune_norm_backward("rms_norm", columns)
+    tune_forward("layer_norm", 4096)
+    tune_norm_backward("layer_norm", 4096)
     a, b = normal(8192, 8192), normal(8192, 8192)
     chosen = matmul.matmul_tile
     for m, n, k, group, warps, stages in (

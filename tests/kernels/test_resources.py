@@ -37,13 +37,13 @@ BUILDS = {
     "softmax": Build(
         softmax.softmax_kernel,
         {"x_ptr": HALF, "out_ptr": HALF, **ROWS},
-        {"ROWS": 1, "BLOCK": 32768},
+        {"ROWS": 1, "BLOCK": 32768, "STAGES": 1},
         warps=16,
     ),
     "norm forward": Build(
         norm.norm_kernel,
         {**NORM, "bias_ptr": HALF, "out_ptr": HALF, **ROWS, "eps": "fp32"},
-        {"CENTER": True, "WHOLE": True, "ROWS": 1, "BLOCK": 16384},
+        {"CENTER": True, "ROWS": 1, "BLOCK": 16384, "STAGES": 1},
         warps=16,
     ),
     "norm backward": Build(
@@ -52,7 +52,7 @@ BUILDS = {
             **{**NORM, "dy_ptr": HALF, "dx_ptr": HALF, **ROWS},
             **{"dweight_ptr": FLOAT, "dbias_ptr": FLOAT},
         },
-        {"CENTER": True, "ROWS": 1, "BLOCK": 8192},
+        {"CENTER": True, "ROWS": 1, "BLOCK": 8192, "STAGES": 2},
         warps=16,
     ),
     "matmul": Build(
