@@ -8,6 +8,8 @@ of ``kernels/tiles.py`` instead, and prints the times.
 
 Bytes are those that must move: a softmax reads and writes its matrix once, its gradient
 reads two and writes one. The copy that they are compared with is timed in the same run.
+Inputs of a gigabyte take half a millisecond or more, so that what Python needs to launch
+a kernel, 30 to 60 microseconds, hides behind the kernel before it.
 """
 
 import argparse
@@ -33,7 +35,7 @@ from minitransformer.kernels.tiles import MatmulTile, RowTile
 from minitransformer.positions import rotary as plain_rotary
 
 LESSONS = TESTS.parent / "lessons" / "7_kernels"
-NUMBERS = 1 << 26
+NUMBERS = 1 << 29
 GENERATOR = torch.Generator("cuda")
 
 
@@ -42,9 +44,9 @@ def normal(*shape: int, dtype: torch.dtype = torch.bfloat16) -> Tensor:
     return torch.randn(shape, generator=GENERATOR, device="cuda", dtype=dtype)
 
 
-def milliseconds(run: Callable[[], object]) -> float:
+def milliseconds(run: Callable[[], object], *, rep: int = 60) -> float:
     """Return the median time of a call, its input not in the cache."""
-    return float(do_bench(run, warmup=10, rep=60, return_mode="median"))
+    return float(do_bench(run, warmup=rep // 6, rep=rep, return_mode="median"))
 
 
 def gradients(out: Tensor, of: list[Tensor], by: Tensor) -> tuple[Tensor, ...]:
@@ -54,6 +56,7 @@ def gradients(out: Tensor, of: list[Tensor], by: Tensor) -> tuple[Tensor, ...]:
 
 def within_budget(ours: Tensor, theirs: Tensor, exact: Tensor, share: float) -> None:
     """Stop unless our greatest error is at most ``share`` times PyTorch's."""
+    ours, theirs, exact = ours.detach(), theirs.detach(), exact.detach()
     errors = [float((x.double() - exact).abs().max()) for x in (ours, theirs)]
     size = float(exact.abs().max())
     allowed = share * errors[1] + torch.finfo(ours.dtype).eps * size
@@ -127,7 +130,7 @@ def bench_rows(name: str, columns: int, compiled: bool) -> list[dict[str, Any]]:
 def bench_copy() -> list[dict[str, Any]]:
     """Time a copy: the bandwidth that the others are measured by."""
     rows = []
-    for size in (NUMBERS, 8 * NUMBERS):
+    for size in (NUMBERS // 8, NUMBERS):
         x, y = normal(size), normal(size)
         rows.append(
             {
@@ -140,20 +143,20 @@ def bench_copy() -> list[dict[str, Any]]:
 
 
 def bench_rotary() -> list[dict[str, Any]]:
-    """Time the turns of 16k positions, 16 heads of 128."""
+    """Time the turns of 256k positions, 16 heads of 128."""
     rows = []
-    pos, freqs = torch.arange(8192, device="cuda"), plain_rotary.frequencies(128)
+    pos, freqs = torch.arange(32768, device="cuda"), plain_rotary.frequencies(128)
     freqs = freqs.cuda()
     for layout in ("half", "interleaved"):
-        x = normal(2, 16, 8192, 128)
-        exact = plain_rotary.rotate(x.double(), pos, freqs, layout=layout)
+        x = normal(8, 16, 32768, 128)
         runs = {
             "ours": lambda x=x, at=layout: rotary.rotate(x, pos, freqs, layout=at),
             "torch": lambda x=x, at=layout: plain_rotary.rotate(
                 x, pos, freqs, layout=at
             ),
         }
-        within_budget(runs["ours"](), runs["torch"](), exact, share=2)
+        exact = plain_rotary.rotate(x[:1].double(), pos, freqs, layout=layout)
+        within_budget(runs["ours"]()[:1], runs["torch"]()[:1], exact, share=2)
         rows.append(
             {
                 **{"kernel": f"rotate, {layout}", "pass": "forward"},
@@ -166,8 +169,8 @@ def bench_rotary() -> list[dict[str, Any]]:
 
 
 def bench_cross_entropy(vocab: int, compiled: bool) -> dict[str, Any]:
-    """Time loss and gradient of 8192 tokens together."""
-    tokens = 8192
+    """Time loss and gradient together."""
+    tokens = NUMBERS // vocab
     logits = normal(tokens, vocab).requires_grad_()
     target = torch.randint(vocab, (tokens,), generator=GENERATOR, device="cuda")
 
@@ -253,15 +256,15 @@ def tune_forward(name: str, columns: int) -> None:
     module = softmax if name == "softmax" else norm
     ours, _, _, forward, _ = row_kernels(columns)[name]
     x, chosen = normal(NUMBERS // columns, columns), module.row_tile
-    for rows, size in itertools.product((1, 2, 4), (512, 1024, 2048)):
+    for rows, size in itertools.product((1, 2), (512, 1024, 2048)):
         warps = rows * columns // size
-        if not 1 <= warps <= 16 or rows * columns > 32768:
+        if not 1 <= warps <= 16:
             continue
         line = f"{name} {columns}, forward, rows {rows}, warps {warps}:"
-        for waves, stages in ((0, 1), (2, 2), (4, 2), (8, 2), (4, 3), (8, 3), (4, 4)):
+        for waves, stages in ((0, 1), (2, 2), (4, 2), (8, 2), (2, 3), (4, 3)):
             tile = RowTile(rows, columns, warps, waves, stages)
             module.row_tile = lambda *_, tile=tile, **__: tile
-            ms = milliseconds(lambda: ours(x))
+            ms = milliseconds(lambda: ours(x), rep=20)
             line += f" {waves}/{stages} {forward * x.nbytes / ms / 1e9:.2f},"
         print(line, flush=True)
     module.row_tile = chosen
@@ -272,16 +275,16 @@ def tune_norm_backward(name: str, columns: int) -> None:
     ours, _, params, _, backward = row_kernels(columns)[name]
     x = normal(NUMBERS // columns, columns).requires_grad_()
     by, chosen = normal(*x.shape), norm.norm_backward_tile
-    for rows, size in itertools.product((1, 2, 4), (256, 512, 1024)):
+    for rows, size in itertools.product((1, 2, 4), (512, 1024)):
         warps = rows * columns // size
         if not 2 <= warps <= 16:
             continue
         line = f"{name} {columns}, backward, rows {rows}, warps {warps}:"
-        for stages, waves in itertools.product((1, 2, 3), (1, 2, 3, 4, 6)):
+        for stages, waves in itertools.product((1, 2, 3), (1, 2, 4)):
             tile = RowTile(rows, columns, warps, waves, stages)
             norm.norm_backward_tile = lambda _, tile=tile: tile
             out = ours(x)
-            ms = milliseconds(lambda out=out: gradients(out, [x, *params], by))
+            ms = milliseconds(lambda out=out: gradients(out, [x, *params], by), rep=20)
             line += f" {waves}/{stages} {backward * x.nbytes / ms / 1e9:.2f},"
         print(line, flush=True)
     norm.norm_backward_tile = chosen
@@ -296,10 +299,10 @@ def tune() -> None:
         show(row)
     for columns in (1024, 4096, 16384):
         tune_forward("softmax", columns)
-    for columns in (1024, 4096, 8192):
-        tune_norm_backward("rms_norm", columns)
+    tune_norm_backward("rms_norm", 4096)
     tune_forward("layer_norm", 4096)
-    tune_norm_backward("layer_norm", 4096)
+    for columns in (1024, 4096, 8192):
+        tune_norm_backward("layer_norm", columns)
     a, b = normal(8192, 8192), normal(8192, 8192)
     chosen = matmul.matmul_tile
     for m, n, k, group, warps, stages in (
