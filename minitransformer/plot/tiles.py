@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from minitransformer.plot.style import COLORS, FAINT, INK, axes_or_new, name_axes
 
-STRIPES = 6
+STRIPES = 12
 
 
 def programs(
