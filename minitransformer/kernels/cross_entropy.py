@@ -22,15 +22,18 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from minitransformer.kernels.launch import INTERPRETED, as_rows, check_inputs
-from minitransformer.kernels.tiles import power_of_two
-
-LONGEST = 8192
+from minitransformer.kernels.tiles import (
+    LONG_BLOCK,
+    LONG_WARPS,
+    LONGEST,
+    power_of_two,
+)
 
 
 @triton.jit
 def cross_entropy_kernel(
     logits_ptr, target_ptr, weight_ptr, loss_ptr, grad_ptr, stride, columns, ignore,
-    GRAD: tl.constexpr, BLOCK: tl.constexpr,
+    GRAD: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Find the loss of one row, and write its gradient."""
     row, column = tl.program_id(0).to(tl.int64), tl.arange(0, BLOCK)
@@ -40,10 +43,14 @@ def cross_entropy_kernel(
     read = tl.where(asked, columns, 0)  # of a row that does not count, nothing
     top = tl.full([], float("-inf"), tl.float32)
     total = tl.full([], 0.0, tl.float32)
+    if WHOLE:  # one load serves both ways
+        z = tl.load(logits_ptr + column, column < read, other=float("-inf"))
+        z = z.to(tl.float32)
     for start in range(0, read, BLOCK):
-        z = tl.load(
-            logits_ptr + start + column, start + column < columns, other=float("-inf")
-        ).to(tl.float32)
+        if not WHOLE:
+            at = start + column
+            z = tl.load(logits_ptr + at, at < columns, other=float("-inf"))
+            z = z.to(tl.float32)
         higher = tl.maximum(top, tl.max(z, axis=0))
         shift = tl.where(higher == float("-inf"), 0.0, higher)
         total = total * tl.exp(top - shift) + tl.sum(tl.exp(z - shift), axis=0)
@@ -58,8 +65,10 @@ def cross_entropy_kernel(
         blocks = tl.cdiv(columns, BLOCK)
         for block in range(0, blocks):
             at = (blocks - 1 - block) * BLOCK + column
-            z = tl.load(logits_ptr + at, at < read, other=float("-inf"))
-            p = tl.exp(z.to(tl.float32) - lse)
+            if not WHOLE:
+                z = tl.load(logits_ptr + at, at < read, other=float("-inf"))
+                z = z.to(tl.float32)
+            p = tl.exp(z - lse)
             grad = tl.where(asked, (p - tl.where(at == target, 1.0, 0.0)) * weight, 0.0)
             tl.store(grad_ptr + at, grad.to(grad_ptr.dtype.element_ty), at < columns)
 
@@ -91,13 +100,15 @@ class _CrossEntropy(torch.autograd.Function):
         loss = torch.empty(rows, dtype=torch.float32, device=device)
         size = logits.shape if needed else (1,)
         grad = torch.empty(size, dtype=logits.dtype, device=device)
-        block = min(power_of_two(columns), LONGEST)
+        whole = columns <= LONGEST
+        block = power_of_two(columns) if whole else LONG_BLOCK
         cross_entropy_kernel[(rows,)](
             *(logits, target, weight, loss, grad),
             *(logits.stride(0), columns, ignore),
             GRAD=needed,
+            WHOLE=whole,
             BLOCK=block,
-            num_warps=min(max(block // 512, 1), 16),
+            num_warps=min(max(block // 1024, 1), 16) if whole else LONG_WARPS,
         )
         ctx.grad = grad
         return loss
@@ -112,7 +123,7 @@ class _CrossEntropy(torch.autograd.Function):
                 "call cross_entropy again"
             )
         rows, columns = grad.shape
-        block = min(power_of_two(columns), LONGEST)
+        block = min(power_of_two(columns), 8192)
         scale_rows_kernel[(rows,)](grad, by, by.stride(0), columns, BLOCK=block)
         return grad, None, None, None
 

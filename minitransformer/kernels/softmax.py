@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from minitransformer.kernels.launch import as_rows, check_inputs, processors
-from minitransformer.kernels.tiles import row_tile
+from minitransformer.kernels.tiles import LONG_BLOCK, LONG_WARPS, row_tile
 
 
 @triton.jit
@@ -129,7 +129,7 @@ class _Softmax(torch.autograd.Function):
             )
         else:
             online_softmax_kernel[(rows,)](
-                x, out, x.stride(0), columns, BLOCK=8192, num_warps=16
+                x, out, x.stride(0), columns, BLOCK=LONG_BLOCK, num_warps=LONG_WARPS
             )
         return out
 
@@ -151,7 +151,7 @@ class _Softmax(torch.autograd.Function):
             )
         else:
             long_softmax_backward_kernel[(rows,)](
-                out, grad, dx, columns, BLOCK=8192, num_warps=16
+                out, grad, dx, columns, BLOCK=LONG_BLOCK, num_warps=LONG_WARPS
             )
         return dx
 

@@ -14,6 +14,10 @@ from minitransformer.kernels.launch import INTERPRETED
 
 LONGEST = 32768
 """Numbers of a row that one program holds at once; longer rows come in blocks."""
+LONG_BLOCK, LONG_WARPS = 16384, 32
+"""Block and warps of a kernel that reads a long row twice. So many warps leave room for
+no more than one or two programs a processor, whose rows then fit into the cache.
+"""
 
 
 class RowTile(NamedTuple):

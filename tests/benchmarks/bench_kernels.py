@@ -266,7 +266,7 @@ def tune_forward(name: str, columns: int) -> None:
     x, chosen = normal(NUMBERS // columns, columns), module.row_tile
     for rows, size in itertools.product((1, 2), (512, 1024, 2048)):
         warps = rows * columns // size
-        if not 1 <= warps <= 16:
+        if not 2 <= warps <= 32 or rows * columns > 32768:
             continue
         line = f"{name} {columns}, forward, rows {rows}, warps {warps}:"
         for waves, stages in ((0, 1), (2, 2), (4, 2), (8, 2), (2, 3), (4, 3)):
@@ -276,6 +276,23 @@ def tune_forward(name: str, columns: int) -> None:
             line += f" {waves}/{stages} {forward * x.nbytes / ms / 1e9:.2f},"
         print(line, flush=True)
     module.row_tile = chosen
+
+
+def tune_long() -> None:
+    """Print the bandwidth of a softmax of long rows with other blocks."""
+    for columns in (65536, 131072):
+        x = normal(NUMBERS // columns, columns).requires_grad_()
+        by = normal(*x.shape)
+        for block, warps in ((8192, 16), (8192, 32), (16384, 32), (32768, 32)):
+            softmax.LONG_BLOCK, softmax.LONG_WARPS = block, warps
+            out = softmax.softmax(x)
+            ms = [
+                milliseconds(lambda x=x: softmax.softmax(x), rep=20),
+                milliseconds(lambda out=out: gradients(out, [x], by), rep=20),
+            ]
+            speeds = [n * x.nbytes / t / 1e9 for n, t in zip((2, 3), ms, strict=True)]
+            line = f"softmax {columns}, block {block}, warps {warps}:"
+            print(line, *(f"{each:.2f}" for each in speeds), flush=True)
 
 
 def tune_norm_backward(name: str, columns: int) -> None:
@@ -305,10 +322,11 @@ def tune() -> None:
     """
     for row in bench_copy():
         show(row)
-    for columns in (1024, 4096, 16384):
-        tune_forward("softmax", columns)
+    tune_long()
+    tune_forward("softmax", 16384)
+    for columns in (1024, 4096, 8192, 16384):
+        tune_forward("layer_norm", columns)
     tune_norm_backward("rms_norm", 4096)
-    tune_forward("layer_norm", 4096)
     for columns in (1024, 4096, 8192):
         tune_norm_backward("layer_norm", columns)
     a, b = normal(8192, 8192), normal(8192, 8192)

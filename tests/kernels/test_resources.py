@@ -87,7 +87,7 @@ BUILDS = {
             **{"loss_ptr": FLOAT, "grad_ptr": HALF, "ignore": "i32"},
             **{"stride": WHOLE, "columns": WHOLE},
         },
-        {"GRAD": True, "BLOCK": 8192},
+        {"GRAD": True, "WHOLE": True, "BLOCK": 32768},
         warps=16,
     ),
 }
