@@ -20,6 +20,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +231,27 @@ def bench_matmul(side: int, dtype: torch.dtype) -> dict[str, Any]:
     }
 
 
+def bench_orders(side: int) -> list[dict[str, Any]]:
+    """Time one product with its tiles in several orders."""
+    a, b = normal(side, side), normal(side, side)
+    chosen, rows = matmul.matmul_tile, []
+    tile = chosen(side, side, side, a.dtype)
+    for group in (1, 2, 4, 8, 16, 32, side // tile.m):
+        other = tile._replace(group=group)
+        matmul.matmul_tile = lambda *_, other=other: other
+        rows.append(
+            {
+                **{"kernel": "matmul, order", "dtype": "bfloat16", "group": group},
+                **{"m": side, "n": side, "k": side, "tile": [tile.m, tile.n, tile.k]},
+                "operations": 2 * side**3,
+                "bytes": 3 * side * side * a.element_size(),
+                "milliseconds": {"ours": milliseconds(lambda: matmul.matmul(a, b))},
+            }
+        )
+    matmul.matmul_tile = chosen
+    return rows
+
+
 def about() -> dict[str, str]:
     """Say on what, with what and when this was measured."""
     commit = subprocess.run(
@@ -251,7 +273,13 @@ def about() -> dict[str, str]:
 def show(row: dict[str, Any]) -> None:
     """Print one row: time, and bandwidth or operations a second."""
     shape = row.get("m") or (row["rows"], row["columns"])
-    print(row["kernel"], row.get("pass", ""), row["dtype"], shape, end=": ")
+    print(
+        row["kernel"],
+        row.get("pass", row.get("group", "")),
+        row["dtype"],
+        shape,
+        end=": ",
+    )
     for who, ms in row["milliseconds"].items():
         amount = row.get("operations", row["bytes"])
         unit = "TFLOP/s" if "operations" in row else "TB/s"
@@ -287,8 +315,8 @@ def tune_long() -> None:
             softmax.LONG_BLOCK, softmax.LONG_WARPS = block, warps
             out = softmax.softmax(x)
             ms = [
-                milliseconds(lambda x=x: softmax.softmax(x), rep=20),
-                milliseconds(lambda out=out: gradients(out, [x], by), rep=20),
+                milliseconds(partial(softmax.softmax, x), rep=20),
+                milliseconds(partial(gradients, out, [x], by), rep=20),
             ]
             speeds = [n * x.nbytes / t / 1e9 for n, t in zip((2, 3), ms, strict=True)]
             line = f"softmax {columns}, block {block}, warps {warps}:"
@@ -367,6 +395,7 @@ def main() -> None:
         for dtype in (torch.float16, torch.bfloat16)
     ]
     products.append(bench_matmul(4096, torch.float32))
+    products += bench_orders(16384)
     for row in rows + products:
         show(row)
     options.out.mkdir(parents=True, exist_ok=True)
