@@ -26,10 +26,17 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from minitransformer.kernels.launch import as_rows, check_inputs, processors
-from minitransformer.kernels.tiles import norm_backward_tile, row_tile
+from minitransformer.kernels.tiles import (
+    LONG_BLOCK,
+    LONG_WARPS,
+    norm_backward_tile,
+    norm_tile,
+)
 
 LONGEST = 16384
 """Numbers of a row that one program holds at once, going forward."""
+LONGEST_BACK = 8192
+"""The same going backward."""
 
 
 @triton.jit
@@ -209,7 +216,7 @@ class _Norm(torch.autograd.Function):
         out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
         scale = torch.empty(rows, dtype=torch.float32, device=x.device)
         mean = scale if bias is None else torch.empty_like(scale)
-        tile = row_tile(columns, most=LONGEST)
+        tile = norm_tile(min(columns, LONGEST))
         tensors = (x, weight, weight if bias is None else bias, out, mean, scale)
         if tile.block >= columns:
             norm_kernel[(tile.programs(rows, processors(x.device)),)](
@@ -224,8 +231,8 @@ class _Norm(torch.autograd.Function):
             long_norm_kernel[(rows,)](
                 *(*tensors, x.stride(0), columns, eps),
                 CENTER=bias is not None,
-                BLOCK=4096,
-                num_warps=8,
+                BLOCK=LONG_BLOCK,
+                num_warps=LONG_WARPS,
             )
         ctx.save_for_backward(x, weight, mean, scale)
         ctx.center = bias is not None
@@ -237,7 +244,7 @@ class _Norm(torch.autograd.Function):
         x, weight, mean, scale = ctx.saved_tensors
         grad = grad.contiguous()
         rows, columns = x.shape
-        tile = norm_backward_tile(columns)
+        tile = norm_backward_tile(min(columns, LONGEST_BACK))
         shares = tile.programs(rows, processors(x.device))
         dx = torch.empty(x.shape, dtype=x.dtype, device=x.device)
         size = (1 + ctx.center, shares, columns)

@@ -74,12 +74,29 @@ def row_tile(columns: int, *, most: int = LONGEST, numbers: int = 4096) -> RowTi
     return RowTile(rows, block, warps)
 
 
+def norm_tile(columns: int) -> RowTile:
+    """Choose the tile of a norm, for at most 16384 columns.
+
+    Every row meets the same gains. With long rows these are a third of what a program
+    reads, so there programs walk over many rows and read the gains once.
+    """
+    block = power_of_two(columns)
+    if block > 4096:
+        return RowTile(max(16384 // block, 1), block, 16, waves=4, stages=3)
+    rows = min(max(2048 // block, 2), 16)
+    return RowTile(rows, block, max(rows * block // 2048, 2))
+
+
 def norm_backward_tile(columns: int) -> RowTile:
-    """Choose the tile of a norm's way back, which keeps five rows in registers."""
-    tile = row_tile(columns, most=8192, numbers=2048)
-    return tile._replace(
-        warps=max(tile.rows * tile.block // 1024, 4), waves=2, stages=2
-    )
+    """Choose the tile of a norm's way back, for at most 8192 columns.
+
+    Programs keep the gradients of the gains while they walk over rows, five tiles in
+    registers; the next two tiles of both inputs are under way meanwhile.
+    """
+    block = power_of_two(columns)
+    if block <= 1024:
+        return RowTile(min(4096 // block, 16), block, 4, waves=2, stages=3)
+    return RowTile(8192 // block, block, 8, waves=1, stages=3)
 
 
 def matmul_tile(m: int, n: int, k: int, dtype: torch.dtype) -> MatmulTile:

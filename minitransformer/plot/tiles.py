@@ -59,8 +59,11 @@ def programs(
         text = f"{len(here)}×" if len(here) > 1 else "".join(map(str, here))
         if text and size >= 5:
             place = (column, row)
-            look = {"fontsize": size * (0.75 if len(text) > 1 else 1), "color": INK}
-            ax.annotate(text, place, ha="center", va="center", **look)
+            words: dict[str, Any] = {
+                "fontsize": size * (0.75 if len(text) > 1 else 1),
+                "color": INK,
+            }
+            ax.annotate(text, place, ha="center", va="center", **words)
         if races and len(here) > 1:
             look: dict[str, Any] = {"edgecolor": INK, "linewidth": 2, "zorder": 3}
             ax.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, **look))

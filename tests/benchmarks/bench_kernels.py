@@ -289,9 +289,11 @@ def show(row: dict[str, Any]) -> None:
 
 def tune_forward(name: str, columns: int) -> None:
     """Print the bandwidth of one kernel on rows, forward, with other tiles."""
-    module = softmax if name == "softmax" else norm
+    module, chooser = (
+        (softmax, "row_tile") if name == "softmax" else (norm, "norm_tile")
+    )
     ours, _, _, forward, _ = row_kernels(columns)[name]
-    x, chosen = normal(NUMBERS // columns, columns), module.row_tile
+    x, chosen = normal(NUMBERS // columns, columns), getattr(module, chooser)
     for rows, size in itertools.product((1, 2), (512, 1024, 2048)):
         warps = rows * columns // size
         if not 2 <= warps <= 32 or rows * columns > 32768:
@@ -299,11 +301,11 @@ def tune_forward(name: str, columns: int) -> None:
         line = f"{name} {columns}, forward, rows {rows}, warps {warps}:"
         for waves, stages in ((0, 1), (2, 2), (4, 2), (8, 2), (2, 3), (4, 3)):
             tile = RowTile(rows, columns, warps, waves, stages)
-            module.row_tile = lambda *_, tile=tile, **__: tile
+            setattr(module, chooser, lambda *_, tile=tile, **__: tile)
             ms = milliseconds(lambda: ours(x), rep=20)
             line += f" {waves}/{stages} {forward * x.nbytes / ms / 1e9:.2f},"
         print(line, flush=True)
-    module.row_tile = chosen
+    setattr(module, chooser, chosen)
 
 
 def tune_long() -> None:

@@ -43,7 +43,7 @@ BUILDS = {
     "norm forward": Build(
         norm.norm_kernel,
         {**NORM, "bias_ptr": HALF, "out_ptr": HALF, **ROWS, "eps": "fp32"},
-        {"CENTER": True, "ROWS": 1, "BLOCK": 16384, "STAGES": 1},
+        {"CENTER": True, "ROWS": 1, "BLOCK": 16384, "STAGES": 3},
         warps=16,
     ),
     "norm backward": Build(
@@ -52,8 +52,8 @@ BUILDS = {
             **{**NORM, "dy_ptr": HALF, "dx_ptr": HALF, **ROWS},
             **{"dweight_ptr": FLOAT, "dbias_ptr": FLOAT},
         },
-        {"CENTER": True, "ROWS": 1, "BLOCK": 8192, "STAGES": 2},
-        warps=16,
+        {"CENTER": True, "ROWS": 1, "BLOCK": 8192, "STAGES": 3},
+        warps=8,
     ),
     "matmul": Build(
         matmul.matmul_kernel,

@@ -52,6 +52,31 @@ def test_short_rows_share_a_program():
     assert tiles.row_tile(4096).rows == 1
 
 
+@pytest.mark.parametrize("columns", [1, 3, 100, 512, 1024, 1025, 4096, 5000, 8192])
+def test_tiles_of_norms_hold_whole_rows_and_fit_into_registers(columns):
+    for tile, held in (
+        (tiles.norm_tile(columns), 3),
+        (tiles.norm_backward_tile(columns), 5),
+    ):
+        assert tile.block == tiles.power_of_two(columns)
+        assert tiles.power_of_two(tile.rows) == tile.rows
+        threads = 32 * tile.warps
+        registers = min(65536 // threads, 255)
+        assert held * tile.rows * tile.block / threads <= registers
+
+
+def test_a_norm_of_the_longest_row_it_may_hold_has_a_tile():
+    assert tiles.norm_tile(16384) == tiles.RowTile(1, 16384, 16, 4, 3)
+
+
+@pytest.mark.parametrize(
+    ("rows", "waves", "wanted"), [(1, 0, 1), (9, 0, 3), (9, 1, 2), (9, 9, 3), (9, 2, 3)]
+)
+def test_programs_are_one_a_tile_or_some_a_processor(rows, waves, wanted):
+    tile = tiles.RowTile(4, 64, 4, waves)
+    assert tile.programs(rows, processors=2) == wanted
+
+
 @pytest.mark.parametrize("dtype", [*HALF, torch.float32])
 @pytest.mark.parametrize(
     "shape",
