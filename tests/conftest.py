@@ -3,7 +3,6 @@
 import os
 from pathlib import Path
 
-import nbformat
 import pytest
 from hypothesis import settings
 
@@ -27,6 +26,8 @@ def pytest_configure(config):
 
 
 def budget_of(path: Path) -> float:
+    import nbformat
+
     notebook = nbformat.read(path, as_version=4)
     return float(notebook.metadata["minitransformer"]["budget_seconds"])
 

@@ -35,6 +35,13 @@ def strides(x: Tensor) -> list[int]:
     return steps
 
 
-def descriptor(x: Tensor, rows: int) -> TensorDescriptor:
-    """Describe an aligned tensor ``[B, H, L, E]`` as blocks of ``rows`` rows."""
-    return TensorDescriptor(x, list(x.shape), strides(x), [1, 1, rows, x.shape[3]])
+def descriptor(x: Tensor, rows: int, columns: int | None = None) -> TensorDescriptor:
+    """Describe an aligned tensor ``[B, H, L, E]`` as blocks of ``rows`` rows.
+
+    Args:
+        x: the tensor.
+        rows: of a block.
+        columns: of a block; by default all of a row.
+    """
+    block = [1, 1, rows, columns or x.shape[3]]
+    return TensorDescriptor(x, list(x.shape), strides(x), block)

@@ -157,3 +157,36 @@ def flash_tiles(head_dim: int, dtype: torch.dtype) -> FlashTiles:
     return FlashTiles(
         FlashTile(64, 128, 4, 2), FlashTile(128, 64, 4, 2), FlashTile(128, 64, 8, 3)
     )
+
+
+class LightningTile(NamedTuple):
+    """Tile of linear attention.
+
+    ``block`` tokens are taken in at once, ``part`` tokens by one program, for
+    ``columns`` numbers of each value.
+    """
+
+    block: int
+    part: int
+    columns: int
+    warps: int
+    stages: int
+
+
+def lightning_tile(
+    heads: int, length: int, head_dim: int, value_dim: int, dtype: torch.dtype
+) -> LightningTile:
+    """Choose the tile of linear attention: parts enough for all processors.
+
+    Args:
+        heads: of all sequences together.
+        length: of a sequence.
+        head_dim: numbers in a key.
+        value_dim: numbers in a value.
+        dtype: of both.
+    """
+    block = 32 if INTERPRETED or dtype == torch.float32 else 64
+    columns = min(value_dim, 64)
+    parts = max(1, 2 * PROCESSORS * columns // (heads * value_dim))
+    part = max(-(-length // parts), 4 * block)
+    return LightningTile(block, -(-part // block) * block, columns, 4, 3)
