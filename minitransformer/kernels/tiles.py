@@ -12,6 +12,8 @@ import torch
 
 from minitransformer.kernels.launch import INTERPRETED
 
+PROCESSORS = 132
+"""Streaming multiprocessors of an H100 or H200."""
 LONGEST = 32768
 """Numbers of a row that one program holds at once; longer rows come in blocks."""
 LONG_BLOCK, LONG_WARPS = 16384, 32
@@ -112,11 +114,11 @@ def matmul_tile(m: int, n: int, k: int, dtype: torch.dtype) -> MatmulTile:
         side = min(max(power_of_two(min(m, n)), 16), 64)
         return MatmulTile(side, side, min(deep, 32), 8, 4, 3)
     whole = m % 128 == 0 and n % 256 == 0 and k % 64 == 0
-    if whole and m * n >= 132 * 128 * 256:
+    if whole and m * n >= PROCESSORS * 128 * 256:
         return MatmulTile(128, 256, 64, 8, 8, 3)
     return MatmulTile(
         min(max(power_of_two(m), 16), 128),
-        min(max(power_of_two(n), 16), 128 if m * n >= 132 * 128 * 128 else 64),
+        min(max(power_of_two(n), 16), 128 if m * n >= PROCESSORS * 128 * 128 else 64),
         *(deep, 8, 4, 3),
     )
 
