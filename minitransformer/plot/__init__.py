@@ -10,6 +10,7 @@ from minitransformer.plot.charts import bars, curves, points
 from minitransformer.plot.graphs import links
 from minitransformer.plot.landscape import landscape
 from minitransformer.plot.maps import heatmap
+from minitransformer.plot.programs import programs
 from minitransformer.plot.style import (
     COLORS,
     DASHES,
@@ -44,6 +45,7 @@ __all__ = [
     "lattice",
     "links",
     "points",
+    "programs",
     "tile_slider",
     "tiles",
     "token_strip",
