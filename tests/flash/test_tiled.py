@@ -162,7 +162,7 @@ def test_parts_can_be_merged_and_derived():
 def test_a_slope_that_is_no_number_ends_at_a_query_without_keys():
     inputs = [x.requires_grad_() for x in example(Shape(1, 1, 1, 3, 3))]
     options = {"mask_mod": masks.strictly_causal, "return_lse": True}
-    out, lse = tiled_attention(*inputs, **options)
+    _, lse = tiled_attention(*inputs, **options)
     outside = torch.ones_like(lse)
     outside[:, :, 0] = torch.nan  # what other functions make of an lse of -inf
     grads = torch.autograd.grad(lse, inputs, outside, retain_graph=True)
