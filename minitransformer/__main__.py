@@ -30,24 +30,32 @@ class Job(NamedTuple):
 
 JOBS = {
     "lab": Job(
-        ("course",),
+        ("course", "kernels"),
         "lab:main",
         "open the course in JupyterLab (--execute: run all lessons instead)",
     ),
     "test": Job(
-        ("course", "grade", "test", "book"), "lab:test", "run all tests (or: test PATH)"
+        ("course", "kernels", "grade", "test", "book"),
+        "lab:test",
+        "run all tests (or: test PATH)",
     ),
     "doctor": Job((), "doctor:main", "look at this installation and say what to mend"),
-    "check": Job(("course", "grade"), "check:main", "check your own exercises"),
+    "check": Job(
+        ("course", "kernels", "grade"), "check:main", "check your own exercises"
+    ),
     "book": Job(("course", "book"), "book:main", "build the website"),
-    "execute": Job(("course",), "execute:main", "run lessons and store their outputs"),
+    "execute": Job(
+        ("course", "kernels"), "execute:main", "run lessons and store their outputs"
+    ),
     "release": Job(
         ("course", "grade"), "release:main", "make exercises/ from solutions/"
     ),
     "collect": Job(
         ("course", "grade"), "classroom:collect_main", "take in submissions"
     ),
-    "grade": Job(("course", "grade"), "classroom:grade_main", "grade submissions"),
+    "grade": Job(
+        ("course", "kernels", "grade"), "classroom:grade_main", "grade submissions"
+    ),
     "feedback": Job(
         ("course", "grade"), "classroom:feedback_main", "write feedback pages"
     ),

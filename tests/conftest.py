@@ -1,9 +1,8 @@
-"""One thread a worker, and no lesson over its budget."""
+"""One thread a worker, kernels without a GPU, and no lesson over its budget."""
 
 import os
 from pathlib import Path
 
-import nbformat
 import pytest
 from hypothesis import settings
 
@@ -15,6 +14,8 @@ settings.load_profile("ci" if os.environ.get("CI") else "anywhere")
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"):
     os.environ.setdefault(name, "1")  # the kernels of lessons inherit it
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+if not Path("/dev/nvidia0").exists():  # kernels run in the interpreter, lessons too
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 ROOT = Path(__file__).parents[1]
 SECONDS = pytest.StashKey[dict[str, float]]()
@@ -25,6 +26,8 @@ def pytest_configure(config):
 
 
 def budget_of(path: Path) -> float:
+    import nbformat
+
     notebook = nbformat.read(path, as_version=4)
     return float(notebook.metadata["minitransformer"]["budget_seconds"])
 

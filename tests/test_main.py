@@ -83,7 +83,7 @@ def test_no_job_means_the_lab(inside, monkeypatch, arguments, passed_on):
     runs = note_runs(monkeypatch, "lab")
     assert commands.main(arguments) == 0
     assert runs == [passed_on]
-    assert inside == [("course",)]
+    assert inside == [("course", "kernels")]
 
 
 def test_arguments_default_to_those_of_the_command_line(inside, monkeypatch):
@@ -97,7 +97,7 @@ def test_the_exit_code_of_a_job_is_handed_on(inside, monkeypatch):
     runs = note_runs(monkeypatch, "lab", "test", code=5)
     assert commands.main(["test", "-q", "tests"]) == 5
     assert runs == [["-q", "tests"]]
-    assert inside == [("course", "grade", "test", "book")]
+    assert inside == [("course", "kernels", "grade", "test", "book")]
 
 
 def test_the_doctor_comes_without_any_set_up(monkeypatch):

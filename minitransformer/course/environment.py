@@ -23,7 +23,7 @@ from typing import IO, NoReturn
 
 ROOT = Path(__file__).resolve().parents[2]
 OLDEST = (3, 11)
-GIGABYTES = {"course": 1.6, "book": 0.2, "grade": 0.1, "test": 0.3}
+GIGABYTES = {"course": 1.6, "kernels": 1.0, "book": 0.2, "grade": 0.1, "test": 0.5}
 
 NETWORK = re.compile(
     r"NewConnectionError|name resolution|getaddrinfo failed|Network is unreachable"

@@ -43,7 +43,8 @@ class Attention(nn.Module):
             head_dim: numbers in a query, ``E``; by default ``dim / num_heads``.
             attend: an ``attend`` function, its options bound.
             turn: ``turn(x, pos)`` changes queries and keys by their positions, such as
-                ``Partial(rotary.rotate, freqs=...)``; keys before they are cached.
+                ``Partial(rotary.rotate, freqs=...)``; keys before they are cached,
+                unless the cache wants them raw.
             bias: whether the projections add a bias.
 
         Raises:
@@ -80,7 +81,9 @@ class Attention(nn.Module):
             pos: where they stand, ``[L]`` or ``[B, L]``; -1 marks an empty slot. By
                 default they end where the keys end.
             cache: ``cache.update(key, value, pos) -> (key, value, kv_pos)`` adds new
-                keys to those of earlier calls; it needs ``pos``.
+                keys to those of earlier calls; it needs ``pos``. If ``cache.raw``, keys
+                are turned when they are read, by ``kv_pos``; if there is
+                ``cache.around``, it replaces ``attend`` by ``around(attend)``.
             context: ``[B, S, dim]``, what keys and values are made of, for attention
                 across two sequences; by default ``x`` itself.
 
@@ -97,15 +100,20 @@ class Attention(nn.Module):
         source = x if context is None else context
         query = self.split(self.q_proj(x))
         key, value = self.split(self.k_proj(source)), self.split(self.v_proj(source))
-        if self.turn is not None:
-            at = torch.arange(x.shape[1], device=x.device) if pos is None else pos
-            query, key = self.turn(query, at), self.turn(key, at)
-        kv_pos = pos
+        at = torch.arange(x.shape[1], device=x.device) if pos is None else pos
+        query, kv_pos, attend = self._turned(query, at), pos, self.attend
+        late = getattr(cache, "raw", False)
+        key = key if late else self._turned(key, at)
         if cache is not None:
             key, value, kv_pos = cache.update(key, value, pos)
-        out = self.attend(query, key, value, q_pos=pos, kv_pos=kv_pos)
+            key = self._turned(key, kv_pos) if late else key
+            attend = cache.around(attend) if hasattr(cache, "around") else attend
+        out = attend(query, key, value, q_pos=pos, kv_pos=kv_pos)
         return self.o_proj(out.transpose(1, 2).flatten(2))
+
+    def _turned(self, x: Tensor, pos: Tensor) -> Tensor:
+        return x if self.turn is None else self.turn(x, pos)
 
     def split(self, x: Tensor) -> Tensor:
         """Cut tokens ``[B, L, heads * E]`` into heads ``[B, heads, L, E]``."""
-        return x.unflatten(2, (-1, self.head_dim)).transpose(1, 2)
+        return x.view(*x.shape[:2], -1, self.head_dim).transpose(1, 2)

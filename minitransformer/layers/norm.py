@@ -1,17 +1,28 @@
-"""Normalization of tokens.
+"""Normalization of tokens: each to the same size.
 
-With a gain ``g`` for each number of a token ``x``::
+With a gain ``g`` and a bias ``b`` for each number of a token ``x``::
 
-    RMSNorm(x) = g x / sqrt(mean(x^2) + eps)
+    LayerNorm(x) = g (x - mean(x)) / sqrt(mean((x - mean(x))^2) + eps) + b
+    RMSNorm(x)   = g x / sqrt(mean(x^2) + eps)
 
-Unlike layer normalization it neither subtracts the mean nor adds a bias.
+RMSNorm neither subtracts the mean nor adds a bias. The layer norm of a model is
+PyTorch's ``nn.LayerNorm``, which computes just this; here is only its definition.
 
-Source: Zhang & Sennrich, arXiv 1910.07467.
+Sources: Ba et al., arXiv 1607.06450; Zhang & Sennrich, 1910.07467.
 """
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+def naive_layer_norm(
+    x: np.ndarray, weight: np.ndarray, bias: np.ndarray, eps: float
+) -> np.ndarray:
+    """Normalize one token ``[dim]`` as ``nn.LayerNorm`` does, as it is defined."""
+    centred = x - x.mean()
+    return weight * centred / np.sqrt((centred * centred).mean() + eps) + bias
 
 
 def naive_rms_norm(x: np.ndarray, weight: np.ndarray, eps: float) -> np.ndarray:
@@ -34,7 +45,12 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalize tokens ``[..., dim]``; half types are added up in float32."""
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        size = wide.square().mean(dim=-1, keepdim=True) + self.eps
-        return (wide * size.rsqrt()).to(x.dtype) * self.weight
+        """Normalize tokens ``[..., dim]``; half types are added up in float32.
+
+        Raises:
+            ValueError: a token has not ``dim`` numbers.
+        """
+        if x.shape[-1:] != self.weight.shape:
+            raise ValueError(f"x has dim {x.shape[-1]}, the norm {len(self.weight)}")
+        gain = self.weight.to(x.dtype)
+        return F.rms_norm(x, gain.shape, gain, self.eps)

@@ -3,23 +3,22 @@
 In the order of the computation::
 
     x = embed(ids) (+ code(pos))        x = block(x), layer by layer
-    logits = norm(x) head               head = embed^T, if they are tied
+    logits = norm(x) head^T             head = embed, if they are tied
 
-What differs between models is handed in as functions of the layer's number, so that a
-model whose layers differ needs no options.
+All but the head is a :class:`~minitransformer.models.stack.Stack`. What differs between
+models is handed in as functions of the layer's number, so that a model whose layers
+differ needs no options.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from minitransformer.layers.block import Block
-from minitransformer.layers.norm import RMSNorm
+from minitransformer.models.stack import Stack
 
 
-class Decoder(nn.Module):
+class Decoder(Stack):
     """Embedding, blocks, norm and head.
 
     Its mixers have to be causal: the model does not see to it.
@@ -31,11 +30,8 @@ class Decoder(nn.Module):
         dim: int,
         num_layers: int,
         *,
-        mixer: Callable[[int], nn.Module],
-        mlp: Callable[[int], nn.Module],
-        norm: Callable[[int], nn.Module] = RMSNorm,
-        code: nn.Module | None = None,
         tied: bool = True,
+        **parts: Any,
     ) -> None:
         """Make the layers, and start them small.
 
@@ -43,34 +39,18 @@ class Decoder(nn.Module):
             vocab_size: how many ids there are.
             dim: numbers in a token.
             num_layers: blocks.
-            mixer: from the number of a layer to its mixer.
-            mlp: from the number of a layer to its feed-forward layer.
-            norm: from ``dim`` to a norm.
-            code: ``code(pos) -> [..., L, dim]``, added to the embedded ids.
             tied: whether the head is the embedding.
+            parts: ``mixer``, ``mlp``, ``norm``, ``code`` and ``max_seq_len``, see
+                :class:`~minitransformer.models.stack.Stack`.
 
         Raises:
             ValueError: a size is below 1.
         """
-        super().__init__()
-        sizes = {"vocab_size": vocab_size, "dim": dim, "num_layers": num_layers}
-        for name, size in sizes.items():
-            if size < 1:
-                raise ValueError(f"{name} is {size}, needs at least 1")
-        self.embed = nn.Embedding(vocab_size, dim)
-        self.code = code
-        self.blocks = nn.ModuleList(
-            Block(mixer(i), mlp(i), (norm(dim), norm(dim))) for i in range(num_layers)
-        )
-        self.norm = norm(dim)
+        super().__init__(vocab_size, dim, num_layers, **parts)
         self.head = nn.Linear(dim, vocab_size, bias=False)
         if tied:
             self.head.weight = self.embed.weight
-        self.apply(_start_small)
-        for block in self.blocks:  # what adds to the stream, by its number of parts
-            for name, weight in block.named_parameters():
-                if name.endswith(("o_proj.weight", "down_proj.weight")):
-                    nn.init.normal_(weight, std=0.02 * (2 * num_layers) ** -0.5)
+        self.start_small()
 
     def forward(
         self,
@@ -92,27 +72,7 @@ class Decoder(nn.Module):
             ``[B, L, vocab_size]``.
 
         Raises:
-            ValueError: an id is out of range (on a GPU its own error), or caches do not
-                fit.
+            ValueError: an id is out of range (on a GPU its own error), the text is
+                longer than ``max_seq_len``, or caches do not fit.
         """
-        if caches is not None and len(caches) != len(self.blocks):
-            raise ValueError(f"caches has {len(caches)}, needs {len(self.blocks)}")
-        size = self.embed.num_embeddings
-        if ids.device.type == "cpu" and ids.numel():  # a GPU would have to wait for it
-            low, high = int(ids.min()), int(ids.max())
-            if low < 0 or high >= size:
-                raise ValueError(f"ids go from {low} to {high}, needs 0 to {size - 1}")
-        x = self.embed(ids)
-        if self.code is not None:
-            at = torch.arange(ids.shape[1], device=ids.device) if pos is None else pos
-            x = x + self.code(at).to(x.dtype)
-        for i, block in enumerate(self.blocks):
-            x = block(x, pos=pos, cache=None if caches is None else caches[i])
-        return self.head(self.norm(x))
-
-
-def _start_small(module: nn.Module) -> None:
-    if isinstance(module, (nn.Linear, nn.Embedding)):
-        nn.init.normal_(module.weight, std=0.02)
-    if isinstance(module, nn.Linear) and module.bias is not None:
-        nn.init.zeros_(module.bias)
+        return self.head(self.tokens(ids, pos=pos, caches=caches))

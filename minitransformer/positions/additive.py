@@ -74,11 +74,12 @@ class LearnedPositions(nn.Module):
         """Return the codes ``[..., L, dim]`` of ``pos``; zeros for empty slots.
 
         Raises:
-            ValueError: a position lies beyond the table, or (on the CPU) below -1.
+            ValueError: on the CPU, a position lies beyond the table or below -1; a GPU
+                has its own error.
         """
         _refuse_negative(pos)
         size = len(self.weight)
-        if pos.numel() and int(pos.max()) >= size:
+        if pos.device.type == "cpu" and pos.numel() and int(pos.max()) >= size:
             raise ValueError(
                 f"pos goes up to {int(pos.max())}, the table to {size - 1}"
             )

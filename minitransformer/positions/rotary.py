@@ -156,6 +156,13 @@ def rotate(x: Tensor, pos: Tensor, freqs: Tensor, *, layout: Layout = "half") ->
         ValueError: ``x`` has not four axes, ``E`` is odd, there are too many
             frequencies, positions do not fit, or the layout is unknown.
     """
+    check(x, pos, freqs, layout)
+    kind = torch.promote_types(x.dtype, torch.float32)
+    return turn_by(x, *angles(pos, freqs.to(x.device), kind, layout), layout=layout)
+
+
+def check(x: Tensor, pos: Tensor, freqs: Tensor, layout: str = "half") -> None:
+    """Refuse what :func:`rotate` cannot turn; its errors are raised here."""
     if x.ndim != 4:
         raise ValueError(f"x has shape {tuple(x.shape)}, needs (B, H, L, E)")
     batch, _, length, size = x.shape
@@ -169,21 +176,47 @@ def rotate(x: Tensor, pos: Tensor, freqs: Tensor, *, layout: Layout = "half") ->
         )
     if layout not in ("half", "interleaved"):
         raise ValueError(f"layout is {layout!r}, needs 'half' or 'interleaved'")
-    freqs = freqs.to(x.device, torch.float64)
+
+
+def angles(
+    pos: Tensor, freqs: Tensor, dtype: torch.dtype, layout: Layout = "half"
+) -> tuple[Tensor, Tensor]:
+    """Return cosines and signed sines for each number, computed in float64.
+
+    They are the same for queries and keys, and in every layer: a model that decodes
+    computes them once a step.
+
+    Args:
+        pos: ``[L]`` or ``[B, L]``.
+        freqs: ``[F]`` or ``[H, F]``.
+        dtype: of the result.
+        layout: which numbers are a pair.
+
+    Returns:
+        Two tensors that broadcast with ``[B, H, L, 2 F]``; sines are negative for the
+        first number of each pair.
+    """
     turns = freqs if freqs.ndim == 1 else freqs[:, None]  # [F] or [H, 1, F]
     at = pos.unsqueeze(-1) if pos.ndim == 1 else pos[:, None, :, None]
-    kind = torch.promote_types(x.dtype, torch.float32)
-    angle = at.double() * turns
-    cos, sin = angle.cos().to(kind), angle.sin().to(kind)
-    wide, many = x.to(kind), 2 * turns.shape[-1]
-    moving, still = wide[..., :many], wide[..., many:]
+    angle = at.double() * turns.double()
+    cos, sin = angle.cos().to(dtype), angle.sin().to(dtype)
     if layout == "half":
-        a, b = moving.chunk(2, dim=-1)
-        moved = torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
+        return torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)
+    return cos.repeat_interleave(2, dim=-1), torch.stack([-sin, sin], dim=-1).flatten(
+        -2
+    )
+
+
+def turn_by(x: Tensor, cos: Tensor, sin: Tensor, *, layout: Layout = "half") -> Tensor:
+    """Turn ``[B, H, L, E]`` by what :func:`angles` returns: ``x cos + partner sin``."""
+    many = cos.shape[-1]
+    moving = x if many == x.shape[-1] else x[..., :many]
+    if layout == "half":
+        partner = moving.roll(many // 2, dims=-1)
     else:
-        a, b = moving[..., 0::2], moving[..., 1::2]
-        moved = torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1).flatten(-2)
-    return torch.cat([moved, still], dim=-1).to(x.dtype)
+        partner = moving.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+    moved = torch.addcmul(moving * cos, partner, sin).to(x.dtype)
+    return moved if moving is x else torch.cat([moved, x[..., many:]], dim=-1)
 
 
 def rotate_2d(x: Tensor, pos: Tensor, freqs: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ TESTS = Path(__file__).parents[1]
 def refuse_while_red(*folders: str) -> None:
     """End the program unless these folders of tests pass: nothing wrong is timed."""
     paths = [str(TESTS / folder) for folder in folders]
-    tests = [sys.executable, "-m", "pytest", "-q", "--numprocesses=0", *paths]
+    tests = [sys.executable, "-m", "pytest", "-q", "-o", "addopts=", *paths]
     if subprocess.run(tests, cwd=TESTS.parent).returncode != 0:
         sys.exit(f"the tests of {', '.join(folders)} fail: nothing is timed")
 

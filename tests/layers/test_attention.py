@@ -108,6 +108,37 @@ def test_turned_keys_are_cached_turned_and_give_the_same():
     assert (still(x) - causal(x)).abs().max() > 1e-3
 
 
+class Raw(Growing):
+    """Wants keys as they were projected."""
+
+    raw = True
+
+
+class Around(Growing):
+    """Doubles what the layer attends to."""
+
+    def around(self, attend):
+        return lambda *inputs, **options: 2 * attend(*inputs, **options)
+
+
+def test_a_cache_that_asks_for_raw_keys_has_them_turned_on_reading():
+    turn = Partial(rotary.rotate, freqs=rotary.frequencies(4))
+    causal, x = Attention(16, 4, attend=CAUSAL, turn=turn).double(), tokens(6, dim=16)
+    cache = Raw()
+    steps = [
+        causal(x[:, t : t + 1], pos=torch.tensor([t]), cache=cache) for t in range(6)
+    ]
+    close(torch.cat(steps, dim=1), causal(x))
+    close(cache.kept[0], causal.split(causal.k_proj(x)))
+
+
+def test_a_cache_may_change_what_is_attended_through():
+    causal, x = layer(attend=CAUSAL), tokens(4)
+    pos = torch.arange(4)
+    twice, once = causal(x, pos=pos, cache=Around()), causal(x, pos=pos, cache=Raw())
+    close(twice, 2 * once)
+
+
 def test_head_dim_need_not_follow_from_dim():
     wide = layer(head_dim=5)
     assert wide.q_proj.weight.shape == (20, 12)

@@ -1,0 +1,1 @@
+"""Attention without a softmax, in time linear in the length."""

@@ -1,0 +1,1 @@
+"""Triton kernels: the twins of functions elsewhere, under the same names."""
