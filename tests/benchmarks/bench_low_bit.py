@@ -89,7 +89,7 @@ def compare_linear(
     """Time linear attention at one length, forward, and forward and backward."""
     batch = max(1, TOKENS // length)
     first = torch.arange(HEADS, device="cuda", dtype=torch.float32)
-    slopes = -8 / HEADS * (1 - layer / layers) * first
+    slopes = -8 / HEADS * first
     sizes = {"ours": (HEADS, length), "fla": (length, HEADS)}
     rows, outs = [], {}
     for name, peer in linear_peers(slopes).items():
@@ -123,18 +123,24 @@ def compare_linear(
     return rows
 
 
+def softmax_attention(backend: SDPBackend, *inputs: Tensor) -> Tensor:
+    """Run PyTorch's attention on one of its paths."""
+    query, key, value = inputs
+    with sdpa_kernel(backend):
+        return F.scaled_dot_product_attention(query, key, value, is_causal=True)
+
+
 def attention_peers() -> dict[str, tuple[Callable[..., Tensor], torch.dtype]]:
     """Return name -> (causal attention to ``[B, H, L, E]``, the type it is given)."""
-
-    def cudnn(*inputs: Tensor) -> Tensor:
-        with sdpa_kernel(SDPBackend.CUDNN_ATTENTION):
-            return F.scaled_dot_product_attention(*inputs, is_causal=True)
 
     peers: dict[str, tuple[Callable[..., Tensor], torch.dtype]] = {
         "int8": (partial(int8_attention.attention, causal=True), torch.float16),
         "hopper": (partial(hopper_attention.attention, causal=True), torch.bfloat16),
         "triton": (partial(flash_attention.attention, causal=True), torch.bfloat16),
-        "cuDNN": (cudnn, torch.bfloat16),
+        "cuDNN": (
+            partial(softmax_attention, SDPBackend.CUDNN_ATTENTION),
+            torch.bfloat16,
+        ),
     }
     try:
         from sageattention import sageattn
@@ -153,7 +159,7 @@ def compare_int8(length: int) -> list[dict[str, Any]]:
         inputs = normal(3, *shape, dtype=dtype).unbind()
         one = [x[:1, :1].double() for x in inputs]
         with torch.no_grad():
-            wanted = F.scaled_dot_product_attention(*one, is_causal=True)
+            wanted = softmax_attention(SDPBackend.MATH, *one)
             error = apart(peer(*inputs)[:1, :1], wanted)
             assert error < 0.05, f"{name} is off by {error}"
             time, _ = milliseconds(lambda: peer(*inputs), graph=False)  # noqa: B023
@@ -197,8 +203,11 @@ def main() -> None:
                 f"{row['error']:.5f}",
                 flush=True,
             )
+    source, target = torch.empty(2, 2**30, device="cuda", dtype=torch.uint8)
+    copy, _ = milliseconds(lambda: target.copy_(source), graph=False)
     about = {
         "device": torch.cuda.get_device_name(),
+        "copy_terabytes": 2 * 2**30 / copy / 1e9,
         "torch": torch.__version__,
         "triton": triton.__version__,
         "python": platform.python_version(),
