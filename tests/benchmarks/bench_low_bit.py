@@ -203,11 +203,8 @@ def main() -> None:
                 f"{row['error']:.5f}",
                 flush=True,
             )
-    source, target = torch.empty(2, 2**30, device="cuda", dtype=torch.uint8)
-    copy, _ = milliseconds(lambda: target.copy_(source), graph=False)
     about = {
         "device": torch.cuda.get_device_name(),
-        "copy_terabytes": 2 * 2**30 / copy / 1e9,
         "torch": torch.__version__,
         "triton": triton.__version__,
         "python": platform.python_version(),
