@@ -18,6 +18,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from minitransformer.course.sandbox import (
+    START,
     Submission,
     SubmissionError,
     SubmissionGoneError,
@@ -79,8 +80,10 @@ def without_magics(source: str) -> str:
     return "\n".join("" if line.startswith(("%", "!")) else line for line in lines)
 
 
-def cells_to_run(solution: NotebookNode, submission: NotebookNode) -> list[str]:
-    """Return what runs in the submission's process: given cells, then its own."""
+def cells_to_run(
+    solution: NotebookNode, submission: NotebookNode
+) -> tuple[list[str], list[str]]:
+    """Return what runs in the submission's process: cells that are given, its own."""
     ours = {grade_id(c) for c in solution.cells if role(c) in ("check", "given")}
     given = [c.source for c in solution.cells if role(c) == "given"]
     own = [
@@ -88,14 +91,18 @@ def cells_to_run(solution: NotebookNode, submission: NotebookNode) -> list[str]:
         for c in submission.cells
         if c.cell_type == "code" and grade_id(c) not in ours
     ]
-    return given + own
+    return given, own
 
 
 class _Attempts:
     """The submission's process, started again when it has ended."""
 
-    def __init__(self, cells: list[str], seconds: float, confined: bool | None) -> None:
-        self.cells, self.seconds, self.confined = cells, seconds, confined
+    def __init__(
+        self, given: list[str], own: list[str], seconds: float, confined: bool | None
+    ) -> None:
+        self.cells = [(source, max(seconds, START)) for source in given]
+        self.cells += [(source, seconds) for source in own]
+        self.seconds, self.confined = seconds, confined
         self.process: Submission | None = None
         self.starts = 0
         self.hopeless: set[int] = set()
@@ -108,11 +115,11 @@ class _Attempts:
                 raise SubmissionGoneError(self.trouble or "it cannot be started")
             self.starts += 1
             self.process = Submission(self.seconds, self.confined)
-            for i, source in enumerate(self.cells):
+            for i, (source, seconds) in enumerate(self.cells):
                 if i in self.hopeless:
                     continue
                 try:
-                    self.process.run(source)
+                    self.process.run(source, seconds)
                 except SubmissionGoneError as error:
                     self.hopeless.add(i)
                     self.trouble = f"a cell was stopped: {error}"
@@ -201,7 +208,7 @@ def grade(
     except ValueError as error:
         points = [(grade_id(c), c.metadata["nbgrader"]["points"]) for c in checks]
         return [Mark(check, 0, float(most), str(error)) for check, most in points]
-    attempts = _Attempts(cells, seconds, confined)
+    attempts = _Attempts(*cells, seconds, confined)
     try:
         return [run_check(cell, given, attempts) for cell in checks]
     finally:

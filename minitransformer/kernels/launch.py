@@ -52,3 +52,15 @@ def check_inputs(*, dtypes: Sequence[torch.dtype] = DTYPES, **tensors: Tensor) -
                 f"{name} has stride {x.stride(-1)} in its last axis, needs 1: call "
                 ".contiguous() first"
             )
+
+
+def as_rows(x: Tensor) -> Tensor:
+    """Return ``[..., n]`` as ``[rows, n]``, without a copy where memory allows it."""
+    return x.reshape(-1, x.shape[-1])
+
+
+def processors(device: torch.device) -> int:
+    """Return how many programs run side by side: a GPU's processors, 2 on a CPU."""
+    if device.type != "cuda":
+        return 2
+    return int(torch.cuda.get_device_properties(device).multi_processor_count)

@@ -1,4 +1,10 @@
-"""How large the tiles of a kernel are, as plain functions of shape and type."""
+"""How large the tiles of a kernel are, as plain functions of shape and type.
+
+A program works on one tile; Triton's tiles have sides that are powers of 2, known when
+the kernel is compiled. These functions stand where other code has ``triton.autotune``,
+which needs a GPU to ask: a choice that can be read, tested, and made anywhere. The
+numbers were found on an H200 with ``tests/benchmarks/bench_kernels.py``.
+"""
 
 from typing import NamedTuple
 
@@ -8,6 +14,113 @@ from minitransformer.kernels.launch import INTERPRETED
 
 PROCESSORS = 132
 """Streaming multiprocessors of an H100 or H200."""
+LONGEST = 32768
+"""Numbers of a row that one program holds at once; longer rows come in blocks."""
+LONG_BLOCK, LONG_WARPS = 16384, 32
+"""Block and warps of a kernel that reads a long row twice. So many warps leave room for
+no more than one or two programs a processor, whose rows then fit into the cache.
+"""
+
+
+class RowTile(NamedTuple):
+    """Tile of a kernel that works on whole rows.
+
+    ``rows`` rows at once, ``block`` numbers of each at a time, ``warps`` of 32 threads.
+    There are ``waves`` programs for each processor of the GPU, which walk over the rows
+    and have ``stages`` loads under way at once; with 0 there is one for each tile.
+    """
+
+    rows: int
+    block: int
+    warps: int
+    waves: int = 0
+    stages: int = 1
+
+    def programs(self, rows: int, processors: int) -> int:
+        """Return how many programs share ``rows``."""
+        tiles = -(-rows // self.rows)
+        return min(tiles, self.waves * processors) if self.waves else tiles
+
+
+class MatmulTile(NamedTuple):
+    """Tile ``[m, n]`` of a product, ``k`` numbers of each sum at a time.
+
+    ``group`` rows of tiles are worked on together, ``stages`` loads are under way at
+    once, ``warps`` of 32 threads share the work.
+    """
+
+    m: int
+    n: int
+    k: int
+    group: int
+    warps: int
+    stages: int
+
+
+def power_of_two(number: int) -> int:
+    """Return the smallest power of 2 that is at least ``number``, at least 1."""
+    return 1 << max(number - 1, 0).bit_length()
+
+
+def row_tile(columns: int, *, most: int = LONGEST, numbers: int = 4096) -> RowTile:
+    """Choose the tile of a kernel on rows: short rows share a program.
+
+    Args:
+        columns: numbers in a row.
+        most: numbers of a row held at once; a power of 2.
+        numbers: about how many a program takes if rows are short.
+    """
+    block = min(power_of_two(columns), most)
+    rows = min(max(numbers // block, 1), 16)
+    warps = min(max(rows * block // 1024, 1), 16)
+    return RowTile(rows, block, warps)
+
+
+def norm_tile(columns: int) -> RowTile:
+    """Choose the tile of a norm, for at most 16384 columns.
+
+    Every row meets the same gains. With long rows these are a third of what a program
+    reads, so there programs walk over many rows and read the gains once.
+    """
+    block = power_of_two(columns)
+    if block > 4096:
+        return RowTile(max(16384 // block, 1), block, 16, waves=4, stages=3)
+    rows = min(max(2048 // block, 2), 16)
+    return RowTile(rows, block, max(rows * block // 2048, 2))
+
+
+def norm_backward_tile(columns: int) -> RowTile:
+    """Choose the tile of a norm's way back, for at most 8192 columns.
+
+    Programs keep the gradients of the gains while they walk over rows, five tiles in
+    registers; the next two tiles of both inputs are under way meanwhile.
+    """
+    block = power_of_two(columns)
+    if block <= 1024:
+        return RowTile(min(4096 // block, 16), block, 4, waves=2, stages=3)
+    return RowTile(8192 // block, block, 8, waves=1, stages=3)
+
+
+def matmul_tile(m: int, n: int, k: int, dtype: torch.dtype) -> MatmulTile:
+    """Choose the tile of a product ``[m, k] @ [k, n]``.
+
+    Large products in half precision take the largest tile whose sums fit in the
+    registers, if it divides the sides: the masks of a ragged edge need registers too.
+    Small ones take smaller tiles, so that there are programs for all processors.
+    In float32 tiles are small: products of full precision have no matrix unit.
+    """
+    deep = min(max(power_of_two(k), 16), 64)
+    if dtype == torch.float32:
+        side = min(max(power_of_two(min(m, n)), 16), 64)
+        return MatmulTile(side, side, min(deep, 32), 8, 4, 3)
+    whole = m % 128 == 0 and n % 256 == 0 and k % 64 == 0
+    if whole and m * n >= 132 * 128 * 256:
+        return MatmulTile(128, 256, 64, 8, 8, 3)
+    return MatmulTile(
+        min(max(power_of_two(m), 16), 128),
+        min(max(power_of_two(n), 16), 128 if m * n >= 132 * 128 * 128 else 64),
+        *(deep, 8, 4, 3),
+    )
 
 
 class FlashTile(NamedTuple):

@@ -24,6 +24,7 @@ from minitransformer.plot.style import (
     visible,
 )
 from minitransformer.plot.text import lattice, token_strip
+from minitransformer.plot.tiles import programs
 
 __all__ = [
     "COLORS",
@@ -43,6 +44,7 @@ __all__ = [
     "lattice",
     "links",
     "points",
+    "programs",
     "token_strip",
     "visible",
 ]

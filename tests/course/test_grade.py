@@ -26,6 +26,15 @@ def test_a_wrong_answer_loses_its_own_points_and_says_why(graded):
     assert marks["triple_check"].points == 3
 
 
+def test_a_cell_that_is_given_may_import_at_leisure(tmp_path):
+    notebook = tiny.solution_notebook()
+    (given,) = (cell for cell in notebook.cells if grade.role(cell) == "given")
+    given.source += "\nimport time\ntime.sleep(1.2)"
+    path = tiny.write(notebook, tmp_path / "solution.ipynb")
+    marks = grade.grade(path, path, seconds=1)
+    assert [mark.points for mark in marks] == [2, 3]
+
+
 def test_an_answer_by_heart_fails_the_hidden_check(graded):
     marks = graded(tiny.submission_notebook(double="def double(x): return 2"))
     assert marks["double_check"].message == "another number gives something else"

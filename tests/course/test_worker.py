@@ -1,3 +1,4 @@
+import inspect
 import json
 import math
 
@@ -115,6 +116,22 @@ def test_a_syntax_error_names_its_line():
     except SyntaxError as error:
         described = worker.failure(error)
     assert (described["error"], described["line"]) == ("SyntaxError", 2)
+
+
+def test_the_source_of_what_cells_define_is_found():
+    names = {"__name__": "__main__"}
+    for number, source in enumerate(["\ndef f():\n    return 1", "def g():\n    pass"]):
+        exec(worker.compiled(source, number), names)
+    assert inspect.getsource(names["f"]) == "def f():\n    return 1\n"
+    assert inspect.getsource(names["g"]) == "def g():\n    pass\n"
+
+
+def test_a_failure_in_a_later_cell_names_its_line():
+    try:
+        exec(worker.compiled("x = 1\nraise ValueError('no')", 7))
+    except ValueError as error:
+        described = worker.failure(error)
+    assert described == {"error": "ValueError", "message": "no", "line": 2}
 
 
 def test_an_exception_that_cannot_be_shown_is_still_described():

@@ -29,3 +29,66 @@ def test_what_a_program_loads_ahead_fits_into_shared_memory(head_dim, monkeypatc
         tile = tiles.flash_tiles(head_dim, dtype).forward
         keys_and_values = 2 * tile.stages * tile.columns * head_dim * dtype.itemsize
         assert tile.rows * head_dim * dtype.itemsize + keys_and_values <= 227 * 1024
+
+
+@pytest.mark.parametrize(
+    ("number", "wanted"), [(0, 1), (1, 1), (2, 2), (3, 4), (64, 64), (65, 128)]
+)
+def test_the_next_power_of_two(number, wanted):
+    assert tiles.power_of_two(number) == wanted
+
+
+@pytest.mark.parametrize("columns", [1, 3, 100, 1024, 5000, 32768, 32769, 10**6])
+def test_a_row_fits_into_its_tile_or_into_blocks_of_it(columns):
+    tile = tiles.row_tile(columns)
+    assert tile.block == min(tiles.power_of_two(columns), tiles.LONGEST)
+    assert tiles.power_of_two(tile.rows) == tile.rows
+    assert tile.warps in (1, 2, 4, 8, 16)
+    assert tile.rows == 1 or tile.rows * tile.block <= 4096
+
+
+def test_short_rows_share_a_program():
+    assert tiles.row_tile(256).rows == 16
+    assert tiles.row_tile(4096).rows == 1
+
+
+@pytest.mark.parametrize("columns", [1, 3, 100, 512, 1024, 1025, 4096, 5000, 8192])
+def test_tiles_of_norms_hold_whole_rows_and_fit_into_registers(columns):
+    for tile, held in (
+        (tiles.norm_tile(columns), 3),
+        (tiles.norm_backward_tile(columns), 5),
+    ):
+        assert tile.block == tiles.power_of_two(columns)
+        assert tiles.power_of_two(tile.rows) == tile.rows
+        threads = 32 * tile.warps
+        registers = min(65536 // threads, 255)
+        assert held * tile.rows * tile.block / threads <= registers
+
+
+def test_a_norm_of_the_longest_row_it_may_hold_has_a_tile():
+    assert tiles.norm_tile(16384) == tiles.RowTile(1, 16384, 16, 4, 3)
+
+
+@pytest.mark.parametrize(
+    ("rows", "waves", "wanted"), [(1, 0, 1), (9, 0, 3), (9, 1, 2), (9, 9, 3), (9, 2, 3)]
+)
+def test_programs_are_one_a_tile_or_some_a_processor(rows, waves, wanted):
+    tile = tiles.RowTile(4, 64, 4, waves)
+    assert tile.programs(rows, processors=2) == wanted
+
+
+@pytest.mark.parametrize("dtype", [*HALF, torch.float32])
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 1, 1), (17, 5, 100), (4096, 4096, 4096), (8192, 100, 31), (3, 9999, 7)],
+)
+def test_the_tiles_of_a_product_can_be_multiplied(shape, dtype):
+    tile = tiles.matmul_tile(*shape, dtype)
+    for side in tile[:3]:
+        assert side >= 16 and tiles.power_of_two(side) == side
+    assert tile.stages * tile.k * (tile.m + tile.n) * dtype.itemsize <= 227 * 1024
+
+
+def test_only_a_whole_large_product_takes_the_largest_tile():
+    assert tiles.matmul_tile(4096, 4096, 4096, torch.float16)[:2] == (128, 256)
+    assert tiles.matmul_tile(4096, 4097, 4096, torch.float16)[:2] == (128, 128)
