@@ -24,7 +24,7 @@ from minitransformer.plot.style import (
     visible,
 )
 from minitransformer.plot.text import lattice, token_strip
-from minitransformer.plot.tiles import programs
+from minitransformer.plot.tiles import programs, tile_slider, tiles
 
 __all__ = [
     "COLORS",
@@ -45,6 +45,8 @@ __all__ = [
     "links",
     "points",
     "programs",
+    "tile_slider",
+    "tiles",
     "token_strip",
     "visible",
 ]

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogFormatter
 from numpy.typing import ArrayLike
 
 from minitransformer.plot.style import (
@@ -99,6 +99,7 @@ def curves(
     if logy:
         ax.set_yscale("log")
         ax.yaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:,.6g}"))
+        ax.yaxis.set_minor_formatter(LogFormatter())  # 200, not 2 x 10^2
     ax.grid(True, axis="y")
     if len(lines) > 1:
         ax.legend()
