@@ -1,4 +1,4 @@
-"""Figures of kernels and tiles: which program touches which numbers, what lies where."""
+"""Figures of kernels and tiles: which program touches what, and where it lies."""
 
 import hashlib
 import json
