@@ -20,7 +20,7 @@ TOP_LEVEL = {
     *("pyproject.toml", "constraints.txt", ".ci", ".gitignore"),
     *("README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md"),
 }
-LOOKS_ONLY = {"data", "plot", "papers", "testing"}
+LOOKS_ONLY = {"again", "data", "plot", "papers", "testing"}
 MAY_IMPORT = {
     "tokenization": set(),
     "embeddings": set(),
@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "generation": {"models", "caches"},
     "lens": {"models"},
     "course": set(),
+    "again": set(),
     "data": set(),
     "plot": set(),
     "papers": set(),

@@ -248,7 +248,9 @@ def attention(
         similarity: a function of :mod:`~minitransformer.attention.similarities`.
         score_mod: changes each score, see :mod:`~minitransformer.attention.scores`.
         mask_mod: says which keys a query may see, see
-            :mod:`~minitransformer.attention.masks`.
+            :mod:`~minitransformer.attention.masks`. Hidden keys and values must still
+            be finite, as in PyTorch's: one that gives a score of NaN or plus infinity
+            makes the row NaN, hidden or not.
         normalize: a function of :mod:`~minitransformer.attention.normalizers`.
 
     Returns:
@@ -317,7 +319,8 @@ def _modify(
         return scores
     bias = torch.zeros(mask.shape, dtype=scores.dtype, device=device)
     bias = bias.masked_fill(~mask, -torch.inf)
-    # A sum is the cheapest change to derive; in place it saves a copy, where that is
+    # A sum is the cheapest change to derive (a fill costs up to a third more, and would
+    # still leave 0 * NaN of a hidden value); in place it saves a copy, where that is
     # safe: not on the result of a mod, nor on a view that needs a derivative.
     in_place = score_mod is None and (scores._base is None or not scores.requires_grad)
     return scores.add_(bias) if in_place else scores + bias

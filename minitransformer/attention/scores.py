@@ -5,6 +5,9 @@ head, position of the query and of the key. It is written with operators alone, 
 same function runs on NumPy numbers, on whole torch tensors and in
 ``torch.nn.attention.flex_attention``. How positions bend scores (ALiBi and its kin) is
 in ``minitransformer.positions``.
+
+In torch, positions are whole numbers, and times a Python number they become float32.
+For float64 scores write ``0.3 * (q_idx - kv_idx).double()``, or multiply by a tensor.
 """
 
 from collections.abc import Callable

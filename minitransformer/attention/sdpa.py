@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from minitransformer.again import again
 from minitransformer.attention.core import check_shapes
 
 
@@ -59,25 +60,31 @@ def sdpa(
         return mix(query, key, value, **options)
     if q_pos is None and length == kv_length:
         return mix(query, key, value, is_causal=True, **options)
-    seen = _seen(length, kv_length, q_pos, kv_pos, query.device)
-    nothing = ~seen.any(dim=-1, keepdim=True)
-    # Such a query looks at everything, so that all stays finite, and gets zeros.
-    out = mix(query, key, value, attn_mask=seen | nothing, **options)
-    return out.masked_fill(nothing, 0.0)
-
-
-def _seen(
-    length: int,
-    kv_length: int,
-    q_pos: Tensor | None,
-    kv_pos: Tensor | None,
-    device: torch.device,
-) -> Tensor:
-    """Return which keys each query may see, ``[L, S]`` or ``[B, 1, L, S]``."""
     if q_pos is None or kv_pos is None:
-        q_pos = torch.arange(kv_length - length, kv_length, device=device)
-        kv_pos = torch.arange(kv_length, device=device)
-        return kv_pos <= q_pos[:, None]
+        q_pos = torch.arange(kv_length - length, kv_length, device=query.device)
+        kv_pos = torch.arange(kv_length, device=query.device)
+    causal, mask, nothing = _plan(q_pos, kv_pos)
+    out = mix(query, key, value, attn_mask=mask, is_causal=causal, **options)
+    return out if nothing is None else out.masked_fill(nothing, 0.0)
+
+
+@again
+def _plan(q_pos: Tensor, kv_pos: Tensor) -> tuple[bool, Tensor | None, Tensor | None]:
+    """Return whether the kernel's causal flag will do, else a mask, if any is needed.
+
+    A query that may see nothing looks at everything, so that all stays finite; the
+    third result says which, ``[L, 1]`` or ``[B, 1, L, 1]``, None if there is none. To
+    look at the positions a GPU has to be waited for, once for all layers.
+    """
     q_idx = q_pos[:, None] if q_pos.ndim == 1 else q_pos[:, None, :, None]
     kv_idx = kv_pos if kv_pos.ndim == 1 else kv_pos[:, None, None, :]
-    return (kv_idx <= q_idx) & (kv_idx >= 0)
+    seen = (kv_idx <= q_idx) & (kv_idx >= 0)
+    nothing = ~seen.any(dim=-1, keepdim=True)
+    if torch.compiler.is_compiling():
+        return False, seen | nothing, nothing
+    if bool(seen.all()):
+        return False, None, None
+    length, kv_length = seen.shape[-2:]
+    if length == kv_length and torch.equal(seen, torch.ones_like(seen).tril()):
+        return True, None, None
+    return False, seen | nothing, nothing if bool(nothing.any()) else None

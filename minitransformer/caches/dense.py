@@ -5,17 +5,17 @@ adds what a call brings and hands back what its queries may look at. Keys come a
 are to be compared, turned if they are turned at all.
 
 A decoder adds one key at a time. To copy all earlier ones each time would be ``n^2``
-copies; so there is room for as many again, and it is doubled when it is full.
+copies; so there is room for as many again, and it is doubled when it is full. The
+positions are few: they are copied, once for all layers.
 """
 
 import torch
 from torch import Tensor
 
+from minitransformer.again import again
+
 Parts = tuple[Tensor, Tensor, Tensor]
 """Keys, values and positions."""
-
-AXES = (2, 2, -1)
-"""Along which axis each of them grows."""
 
 
 class DenseCache:
@@ -28,7 +28,7 @@ class DenseCache:
     def __init__(self) -> None:
         """Start empty."""
         self.kept: Parts | None = None
-        self.room: Parts | None = None  # what is kept lies at its start
+        self.room: tuple[Tensor, Tensor] | None = None  # keys and values begin it
 
     @property
     def length(self) -> int:
@@ -62,16 +62,18 @@ class DenseCache:
                 f"axes, the cache has {tuple(old[0].shape[:2])} and {old[2].ndim}"
             )
         if torch.is_grad_enabled() and any(x.requires_grad for x in (*new, *old)):
-            pairs = zip(old, new, AXES, strict=True)  # what is derived stays unwritten
-            key, value, pos = (torch.cat([a, b], dim=axis) for a, b, axis in pairs)
-            self.kept, self.room = (key, value, pos), None
-            return self.kept
+            key, value = (
+                torch.cat(pair, dim=2) for pair in zip(old[:2], new[:2], strict=True)
+            )
+            self.kept, self.room = (key, value, _join(old[2], pos)), None
+            return self.kept  # what is derived from stays unwritten
         start, end = self.length, self.length + key.shape[2]
         if self.room is None or end > self.room[0].shape[2]:
-            self.room = _with_room(old, end)
-        for room, part, axis in zip(self.room, new, AXES, strict=True):
-            room.narrow(axis, start, end - start).copy_(part)
-        self.kept = _first(self.room, end)
+            self.room = _with_room(old[0], end), _with_room(old[1], end)
+        for room, part in zip(self.room, (key, value), strict=True):
+            room.narrow(2, start, end - start).copy_(part)
+        key, value = self.room[0].narrow(2, 0, end), self.room[1].narrow(2, 0, end)
+        self.kept = (key, value, _join(old[2], pos))
         return self.kept
 
     def crop(self, length: int) -> None:
@@ -83,7 +85,8 @@ class DenseCache:
         if not 0 <= length <= self.length:
             raise ValueError(f"length is {length}, needs 0 to {self.length}")
         if self.kept is not None:
-            self.kept = _first(self.kept, length)
+            key, value, pos = self.kept
+            self.kept = (key[:, :, :length], value[:, :, :length], _first(pos, length))
 
     def reorder(self, rows: Tensor) -> None:
         """Put sequence ``rows[i]`` in place ``i``; one may come twice, or not at all.
@@ -93,12 +96,12 @@ class DenseCache:
         """
         if self.kept is None:
             return
-        length = self.length
-        key, value, pos = self.kept if self.room is None else self.room
-        key, value = key.index_select(0, rows), value.index_select(0, rows)
+        length, pos = self.length, self.kept[2]
+        source = self.kept[:2] if self.room is None else self.room
+        key, value = (x.index_select(0, rows) for x in source)
+        self.room = None if self.room is None else (key, value)
         pos = pos if pos.ndim == 1 else pos.index_select(0, rows)
-        self.room = None if self.room is None else (key, value, pos)
-        self.kept = _first((key, value, pos), length)
+        self.kept = (key[:, :, :length], value[:, :, :length], pos)
 
     def num_bytes(self) -> int:
         """Return the bytes of keys and values, without the room for more."""
@@ -106,20 +109,18 @@ class DenseCache:
         return sum(x.numel() * x.element_size() for x in kept)
 
 
-def _first(parts: Parts, length: int) -> Parts:
-    key, value, pos = parts
-    return key[:, :, :length], value[:, :, :length], pos[..., :length]
+@again
+def _join(pos: Tensor, new: Tensor) -> Tensor:
+    return torch.cat([pos, new], dim=-1)
 
 
-def _with_room(old: Parts, length: int) -> Parts:
-    """Copy to the start of tensors with room for ``length`` and as many again."""
-    size = 2 * max(length, 32)
-    key, value, pos = (
-        x.new_empty((*x.shape[:2], size, *x.shape[3:]))
-        if x.ndim == 4
-        else x.new_empty((*x.shape[:-1], size))
-        for x in old
-    )
-    for room, part in zip(_first((key, value, pos), old[0].shape[2]), old, strict=True):
-        room.copy_(part)
-    return key, value, pos
+@again
+def _first(pos: Tensor, length: int) -> Tensor:
+    return pos[..., :length]
+
+
+def _with_room(old: Tensor, length: int) -> Tensor:
+    """Copy to the start of a tensor with room for ``length`` and as many again."""
+    room = old.new_empty((*old.shape[:2], 2 * max(length, 32), old.shape[3]))
+    room[:, :, : old.shape[2]].copy_(old)
+    return room

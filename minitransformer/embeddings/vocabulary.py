@@ -17,6 +17,7 @@ and in gensim, and so here.
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import chain, repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -75,9 +76,7 @@ def count_words(sentences: Iterable[Sequence[str]], min_count: int) -> Corpus:
                 "split it first"
             )
         texts.append(list(sentence))
-    found: Counter[str] = Counter()
-    for text in texts:
-        found.update(text)
+    found = Counter(chain.from_iterable(texts))
     kept = {word: count for word, count in found.items() if count >= min_count}
     if len(kept) < 2:
         raise ValueError(
@@ -86,7 +85,8 @@ def count_words(sentences: Iterable[Sequence[str]], min_count: int) -> Corpus:
         )
     words = sorted(kept, key=lambda word: (-kept[word], word))
     row = {word: i for i, word in enumerate(words)}
-    ids = np.array([row.get(word, -1) for text in texts for word in text])
+    each = map(row.get, chain.from_iterable(texts), repeat(-1))
+    ids = np.fromiter(each, dtype=np.int64)
     sentence_of = np.repeat(np.arange(len(texts)), [len(text) for text in texts])
     counts = np.array([kept[word] for word in words])
     return Corpus(words, counts, ids[ids >= 0], sentence_of[ids >= 0])

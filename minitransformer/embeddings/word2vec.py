@@ -17,8 +17,9 @@ is yes and how many times no,
 .. math:: L = -\sum_{ij} \text{yes}_{ij} \ln \sigma(X_i \cdot Y_j)
               + \text{no}_{ij} \ln \sigma(-X_i \cdot Y_j).
 
-Its gradients are two matrix products (:func:`gradients`), and a text is worked through
-in blocks of up to 64 words, each in a few of them.
+Its gradients are two matrix products (:func:`gradients`), and skip-gram works through a
+text in blocks of up to 64 words, each in a few of them. CBOW, in
+:mod:`~minitransformer.embeddings.cbow`, leaves out what a block does not ask.
 
 Source: Mikolov et al., arXiv:1301.3781 (the two models) and arXiv:1310.4546 (negative
 sampling, sub-sampling). Different from the paper, and why:
@@ -31,8 +32,10 @@ sampling, sub-sampling). Different from the paper, and why:
   a word is very frequent (:func:`block_length`), and steps where the loss curves much
   (:func:`learn_block`).
 - As in that program and in gensim, the window of each word is drawn uniformly from 1 to
-  ``window``, and CBOW gives its gradient in full to each neighbor, though the
-  derivative of the mean divides it among them.
+  ``window``.
+- Words of equal count stand in alphabetical order, in the vocabulary and in the tree.
+  gensim's order is that of an unstable sort, so its tree is another one; on texts of
+  less than a million words that changes a similarity score more than the seed does.
 - Input vectors start uniform in plus or minus 1 / ``vector_size``, as in gensim; that
   program starts them half as long, which costs a short text several passes.
 """
@@ -45,6 +48,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from minitransformer.embeddings.cbow import (
+    Windows,
+    cut_tree,
+    edges,
+    give_back,
+    learn_noise,
+    learn_turns,
+    means,
+    windows,
+)
 from minitransformer.embeddings.keyed_vectors import KeyedVectors
 from minitransformer.embeddings.vocabulary import (
     Paths,
@@ -57,7 +70,8 @@ from minitransformer.embeddings.vocabulary import (
 Array = NDArray[np.floating]
 Ints = NDArray[np.int64]
 
-LONGEST_BLOCK, SHORTEST_BLOCK = 64, 4  # words learned from at once
+SHORTEST_BLOCK, LONGEST_BLOCK, LONGEST_CBOW_BLOCK = 4, 64, 256  # words a block
+NOISE = 64  # noise words a block
 
 
 class Questions(NamedTuple):
@@ -155,20 +169,20 @@ def neighbors(start: int, stop: int, reach: Ints, sentence: Ints) -> tuple[int, 
     return first, inside.astype(np.float32)
 
 
-def block_length(alpha: float, window: int, asked: float) -> int:
+def block_length(alpha: float, often: float, longest: int) -> int:
     """Return how many words to learn from at once.
 
-    The word asked about most often gets about ``(window + 1) * asked`` gradients for
-    each word of a block. Added up at the same weights, they may weigh ``alpha`` times
-    their number in all, at most 1; few texts have a word so frequent that this matters.
+    Some row of a table gets the most gradients for each word of a block. Added up at
+    the same weights, they may weigh ``alpha`` times their number in all, at most 1; few
+    texts have a word so frequent that this matters.
 
     Args:
         alpha: learning rate.
-        window: greatest reach of a window.
-        asked: how often the word asked about most often is asked, a prediction.
+        often: gradients of that row, for each word of a block.
+        longest: what the length may be at most.
     """
-    length = 1 / (alpha * (window + 1) * asked)
-    return int(np.clip(length, SHORTEST_BLOCK, LONGEST_BLOCK))
+    length = 1 / max(alpha * often, 1e-9)
+    return int(np.clip(length, SHORTEST_BLOCK, longest))
 
 
 def ask_noise(predicts: Array, words: Ints, noise: Ints, negative: int) -> Questions:
@@ -209,7 +223,6 @@ def learn_block(
     context: Ints,
     questions: Questions,
     alpha: float,
-    mean: Array | None = None,
 ) -> None:
     r"""Take one gradient step on the questions of a block, in place.
 
@@ -225,18 +238,13 @@ def learn_block(
         context: rows of the words that predict, ``[context]``.
         questions: what is asked of each input.
         alpha: learning rate.
-        mean: ``[inputs, context]``: inputs are means of context words (CBOW) with these
-            weights. By default each context word is an input (skip-gram).
     """
     rows, yes, no = questions
-    asked, given = vectors[context], outputs[rows]
-    inputs = asked if mean is None else mean @ asked
+    inputs, given = vectors[context], outputs[rows]
     d_inputs, d_outputs = gradients(inputs, given, yes, no)
     curvature = alpha / 8 * (np.einsum("id,id->i", inputs, inputs) @ (yes + no))
     cut = np.maximum(1, np.bincount(rows, curvature)[rows])
     rates = (alpha / cut).astype(outputs.dtype)
-    if mean is not None:  # in full to each, as the program of the paper does
-        d_inputs = (mean > 0).T.astype(mean.dtype) @ d_inputs
     add_to_rows(vectors, context, -alpha * d_inputs)
     add_to_rows(outputs, rows, -rates[:, None] * d_outputs)
 
@@ -327,22 +335,29 @@ class Word2Vec:
         noise = noise_probability(corpus.counts, ns_exponent)
         self._noise = np.cumsum(noise)
         self._paths = huffman_paths(corpus.counts) if hs else None
+        self._tree = cut_tree(self._paths) if self._paths and not sg else None
         self._sg, self._negative, self._window = sg, negative, window
         keep = keep_probability(corpus.counts, sample)
         text = corpus.counts * keep  # what sub-sampling leaves of it
-        asked = np.max(text / text.sum() + negative * noise)
-        length = block_length(max(alpha, 1e-9), window, float(asked))
+        share = text / text.sum()
+        asked, read = np.max(share + negative * noise), (window + 1) * share.max()
+        often = (window + 1) * asked if sg else max(asked, read)
+        length = block_length(alpha, often, LONGEST_BLOCK if sg else LONGEST_CBOW_BLOCK)
         keep = keep[corpus.ids]
         self.alpha = alpha
         for epoch in _bar(epochs) if progress else range(epochs):
             kept = self._rng.random(len(keep)) < keep
             ids, sentence = corpus.ids[kept], corpus.sentence[kept]
             reach = self._rng.integers(1, window + 1, len(ids))
+            ends = edges(reach, sentence)
             for begin in range(0, len(ids), length):
                 done = (epoch + begin / len(ids)) / epochs
                 self.alpha = alpha - (alpha - min_alpha) * done
                 block = slice(begin, min(begin + length, len(ids)))
-                self._learn(ids, block, reach, sentence)
+                if sg:
+                    self._learn(ids, block, reach, sentence)
+                else:
+                    self._learn_cbow(ids, block, windows(block, *ends, ids))
             if on_epoch is not None:
                 on_epoch(self)
 
@@ -350,24 +365,32 @@ class Word2Vec:
         """Learn from the words of one block of the text."""
         first, inside = neighbors(block.start, block.stop, reach, sentence)
         context, words = ids[first : first + len(inside)], ids[block]
-        if self._sg:
-            predicts, mean = inside, None
-        else:
-            size = inside.sum(axis=0)
-            mean = (inside / np.maximum(size, 1)).T
-            predicts = np.diag(np.minimum(size, 1))
         if self._paths is not None and self.node_outputs is not None:
-            turns = ask_turns(predicts, words, self._paths)
-            learn_block(
-                self.wv.vectors, self.node_outputs, context, turns, self.alpha, mean
-            )
+            turns = ask_turns(inside, words, self._paths)
+            learn_block(self.wv.vectors, self.node_outputs, context, turns, self.alpha)
         if self.noise_outputs is not None:
-            drawn = np.searchsorted(self._noise, self._rng.random(LONGEST_BLOCK))
-            noise = np.minimum(drawn, len(self._noise) - 1)
-            asked = ask_noise(predicts, words, noise, self._negative)
-            learn_block(
-                self.wv.vectors, self.noise_outputs, context, asked, self.alpha, mean
+            asked = ask_noise(inside, words, self._draw(), self._negative)
+            learn_block(self.wv.vectors, self.noise_outputs, context, asked, self.alpha)
+
+    def _learn_cbow(self, ids: Ints, block: slice, near: Windows) -> None:
+        """Learn from the words of one block of the text, by CBOW."""
+        vectors, words = torch.from_numpy(self.wv.vectors), ids[block]
+        inputs = means(vectors, near)
+        change = torch.zeros_like(inputs)
+        if self._tree is not None and self.node_outputs is not None:
+            nodes = torch.from_numpy(self.node_outputs)
+            change += learn_turns(inputs, nodes, words, self._tree, self.alpha)
+        if self.noise_outputs is not None:
+            outputs, noise = torch.from_numpy(self.noise_outputs), self._draw()
+            change += learn_noise(
+                inputs, outputs, words, noise, self._negative, self.alpha
             )
+        give_back(vectors, near, change.mul_(-self.alpha))
+
+    def _draw(self) -> Ints:
+        """Draw the noise words of a block."""
+        drawn = np.searchsorted(self._noise, self._rng.random(NOISE))
+        return np.minimum(drawn, len(self._noise) - 1)
 
 
 def _bar(epochs: int) -> Iterable[int]:

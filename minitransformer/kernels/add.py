@@ -18,7 +18,7 @@ BLOCK = 4096
 
 
 @triton.jit
-def add_kernel(x_ptr, y_ptr, out_ptr, size, BLOCK: tl.constexpr):
+def _add_kernel(x_ptr, y_ptr, out_ptr, size, BLOCK: tl.constexpr):
     """Add one block."""
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = i < size
@@ -47,5 +47,5 @@ def add(x: Tensor, y: Tensor) -> Tensor:
     out = torch.empty_like(x)
     if out.numel():
         programs = triton.cdiv(out.numel(), BLOCK)
-        add_kernel[(programs,)](x, y, out, out.numel(), BLOCK=BLOCK, num_warps=8)
+        _add_kernel[(programs,)](x, y, out, out.numel(), BLOCK=BLOCK, num_warps=8)
     return out

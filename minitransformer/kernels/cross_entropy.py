@@ -31,7 +31,7 @@ from minitransformer.kernels.tiles import (
 
 
 @triton.jit
-def cross_entropy_kernel(
+def _cross_entropy_kernel(
     logits_ptr, target_ptr, weight_ptr, loss_ptr, grad_ptr, stride, columns, ignore,
     GRAD: tl.constexpr, WHOLE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -74,7 +74,7 @@ def cross_entropy_kernel(
 
 
 @triton.jit
-def scale_rows_kernel(grad_ptr, by_ptr, by_stride, columns, BLOCK: tl.constexpr):
+def _scale_rows_kernel(grad_ptr, by_ptr, by_stride, columns, BLOCK: tl.constexpr):
     """Multiply one row, unless by 1."""
     row = tl.program_id(0).to(tl.int64)
     by = tl.load(by_ptr + row * by_stride)
@@ -102,7 +102,7 @@ class _CrossEntropy(torch.autograd.Function):
         grad = torch.empty(size, dtype=logits.dtype, device=device)
         whole = columns <= LONGEST
         block = power_of_two(columns) if whole else LONG_BLOCK
-        cross_entropy_kernel[(rows,)](
+        _cross_entropy_kernel[(rows,)](
             *(logits, target, weight, loss, grad),
             *(logits.stride(0), columns, ignore),
             GRAD=needed,
@@ -124,7 +124,7 @@ class _CrossEntropy(torch.autograd.Function):
             )
         rows, columns = grad.shape
         block = min(power_of_two(columns), 8192)
-        scale_rows_kernel[(rows,)](grad, by, by.stride(0), columns, BLOCK=block)
+        _scale_rows_kernel[(rows,)](grad, by, by.stride(0), columns, BLOCK=block)
         return grad, None, None, None
 
 

@@ -171,7 +171,7 @@ def attend(
         options.get(name) for name in ("window", "slopes", "softcap")
     )
     check_inputs(query=query, key=key, value=value)
-    _check_shapes(query, key, value)
+    check_shapes(query, key, value)
     head_dim = query.shape[3]
     scale = head_dim**-0.5 if scale is None else scale
     if not scale > 0:
@@ -228,7 +228,8 @@ def _rows(pos: Tensor | None, name: str, x: Tensor) -> Tensor | None:
     return pos.to(x.device, torch.int32).expand(batch, size).contiguous()
 
 
-def _check_shapes(query: Tensor, key: Tensor, value: Tensor) -> None:
+def check_shapes(query: Tensor, key: Tensor, value: Tensor) -> None:
+    """Raise ``ValueError`` unless the inputs of a flash kernel fit together."""
     for name, x in (("query", query), ("key", key), ("value", value)):
         if x.ndim != 4:
             raise ValueError(

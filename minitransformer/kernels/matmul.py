@@ -63,7 +63,7 @@ def tile_of(program, tiles_m, tiles_n, GROUP: tl.constexpr):
 
 
 @triton.jit
-def matmul_kernel(
+def _matmul_kernel(
     a_ptr, b_ptr, out_ptr, m, n, k, a_m, a_k, b_k, b_n, M: tl.constexpr,
     N: tl.constexpr, K: tl.constexpr, GROUP: tl.constexpr, EVEN: tl.constexpr,
     PRECISION: tl.constexpr,
@@ -97,7 +97,7 @@ def _product(a: Tensor, b: Tensor) -> Tensor:
     out = torch.empty((m, n), dtype=a.dtype, device=a.device)
     if out.numel():
         tile = matmul_tile(m, n, k, a.dtype)
-        matmul_kernel[(triton.cdiv(m, tile.m) * triton.cdiv(n, tile.n),)](
+        _matmul_kernel[(triton.cdiv(m, tile.m) * triton.cdiv(n, tile.n),)](
             *(a, b, out, m, n, k, *a.stride(), *b.stride()),
             M=tile.m,
             N=tile.n,

@@ -56,7 +56,7 @@ def store_tile(ptr, tile, row, column, rows, columns):
 
 
 @triton.jit
-def norm_kernel(
+def _norm_kernel(
     x_ptr, weight_ptr, bias_ptr, out_ptr, mean_ptr, scale_ptr, x_stride, rows, columns,
     eps, CENTER: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
     STAGES: tl.constexpr,
@@ -83,7 +83,7 @@ def norm_kernel(
 
 
 @triton.jit
-def long_norm_kernel(
+def _long_norm_kernel(
     x_ptr, weight_ptr, bias_ptr, out_ptr, mean_ptr, scale_ptr, x_stride, columns, eps,
     CENTER: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -118,7 +118,7 @@ def long_norm_kernel(
 
 
 @triton.jit
-def norm_backward_kernel(
+def _norm_backward_kernel(
     x_ptr, weight_ptr, dy_ptr, mean_ptr, scale_ptr, dx_ptr, dweight_ptr, dbias_ptr,
     x_stride, rows, columns, CENTER: tl.constexpr, ROWS: tl.constexpr,
     BLOCK: tl.constexpr, STAGES: tl.constexpr,
@@ -151,7 +151,7 @@ def norm_backward_kernel(
 
 
 @triton.jit
-def long_norm_dx_kernel(
+def _long_norm_dx_kernel(
     x_ptr, weight_ptr, dy_ptr, mean_ptr, scale_ptr, dx_ptr, x_stride, columns,
     CENTER: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -185,7 +185,7 @@ def long_norm_dx_kernel(
 
 
 @triton.jit
-def long_norm_dweight_kernel(
+def _long_norm_dweight_kernel(
     x_ptr, dy_ptr, mean_ptr, scale_ptr, dweight_ptr, dbias_ptr, x_stride, rows,
     columns, CENTER: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -219,7 +219,7 @@ class _Norm(torch.autograd.Function):
         tile = norm_tile(min(columns, LONGEST))
         tensors = (x, weight, weight if bias is None else bias, out, mean, scale)
         if tile.block >= columns:
-            norm_kernel[(tile.programs(rows, processors(x.device)),)](
+            _norm_kernel[(tile.programs(rows, processors(x.device)),)](
                 *(*tensors, x.stride(0), rows, columns, eps),
                 CENTER=bias is not None,
                 ROWS=tile.rows,
@@ -228,7 +228,7 @@ class _Norm(torch.autograd.Function):
                 num_warps=tile.warps,
             )
         else:
-            long_norm_kernel[(rows,)](
+            _long_norm_kernel[(rows,)](
                 *(*tensors, x.stride(0), columns, eps),
                 CENTER=bias is not None,
                 BLOCK=LONG_BLOCK,
@@ -251,7 +251,7 @@ class _Norm(torch.autograd.Function):
         parts = torch.empty(size, dtype=torch.float32, device=x.device)
         stats = (mean, scale)
         if tile.block >= columns:
-            norm_backward_kernel[(shares,)](
+            _norm_backward_kernel[(shares,)](
                 *(x, weight, grad, *stats, dx, parts[0], parts[-1]),
                 *(x.stride(0), rows, columns),
                 CENTER=ctx.center,
@@ -261,13 +261,13 @@ class _Norm(torch.autograd.Function):
                 num_warps=tile.warps,
             )
         else:
-            long_norm_dx_kernel[(rows,)](
+            _long_norm_dx_kernel[(rows,)](
                 *(x, weight, grad, *stats, dx, x.stride(0), columns),
                 CENTER=ctx.center,
                 BLOCK=4096,
                 num_warps=8,
             )
-            long_norm_dweight_kernel[(triton.cdiv(columns, 1024), shares)](
+            _long_norm_dweight_kernel[(triton.cdiv(columns, 1024), shares)](
                 *(x, grad, *stats, parts[0], parts[-1]),
                 *(x.stride(0), rows, columns),
                 CENTER=ctx.center,

@@ -54,7 +54,7 @@ def cos_and_sin(angle):
 
 
 @triton.jit
-def rotate_kernel(
+def _rotate_kernel(
     x_ptr, pos_ptr, freqs_ptr, out_ptr, x_b, x_h, x_l, pos_b, freqs_h, heads, length,
     size, pairs, sign, HALF: tl.constexpr, HEADS: tl.constexpr, PLACES: tl.constexpr,
     PAIRS: tl.constexpr, REST: tl.constexpr, PER_HEAD: tl.constexpr,
@@ -108,7 +108,7 @@ def _turned(x: Tensor, pos: Tensor, freqs: Tensor, half: bool, sign: float) -> T
     block = power_of_two(pairs)
     places = max(min(power_of_two(length), 2048 // block), 1)
     rest = size - 2 * pairs
-    rotate_kernel[(triton.cdiv(length, places), triton.cdiv(heads, HEADS), batch)](
+    _rotate_kernel[(triton.cdiv(length, places), triton.cdiv(heads, HEADS), batch)](
         *(x, pos, freqs, out, *x.stride()[:3]),
         pos.stride(0) if pos.ndim == 2 and len(pos) > 1 else 0,
         freqs.stride(0) if freqs.ndim == 2 else 0,

@@ -27,7 +27,7 @@ from minitransformer.kernels.tiles import LONG_BLOCK, LONG_WARPS, row_tile
 
 
 @triton.jit
-def softmax_kernel(
+def _softmax_kernel(
     x_ptr, out_ptr, x_stride, rows, columns, ROWS: tl.constexpr, BLOCK: tl.constexpr,
     STAGES: tl.constexpr,
 ):  # fmt: skip
@@ -48,7 +48,7 @@ def softmax_kernel(
 
 
 @triton.jit
-def online_softmax_kernel(x_ptr, out_ptr, x_stride, columns, BLOCK: tl.constexpr):
+def _online_softmax_kernel(x_ptr, out_ptr, x_stride, columns, BLOCK: tl.constexpr):
     """Normalize one long row."""
     row = tl.program_id(0).to(tl.int64)
     column = tl.arange(0, BLOCK)
@@ -75,7 +75,7 @@ def online_softmax_kernel(x_ptr, out_ptr, x_stride, columns, BLOCK: tl.constexpr
 
 
 @triton.jit
-def softmax_backward_kernel(
+def _softmax_backward_kernel(
     y_ptr, dy_ptr, dx_ptr, rows, columns, ROWS: tl.constexpr, BLOCK: tl.constexpr
 ):
     """Go back through a tile of rows."""
@@ -90,7 +90,7 @@ def softmax_backward_kernel(
 
 
 @triton.jit
-def long_softmax_backward_kernel(y_ptr, dy_ptr, dx_ptr, columns, BLOCK: tl.constexpr):
+def _long_softmax_backward_kernel(y_ptr, dy_ptr, dx_ptr, columns, BLOCK: tl.constexpr):
     """Go back through one long row."""
     first = tl.program_id(0).to(tl.int64) * columns
     column = tl.arange(0, BLOCK)
@@ -120,7 +120,7 @@ class _Softmax(torch.autograd.Function):
         tile = row_tile(columns)
         if tile.block >= columns:
             programs = tile.programs(rows, processors(x.device))
-            softmax_kernel[(programs,)](
+            _softmax_kernel[(programs,)](
                 *(x, out, x.stride(0), rows, columns),
                 ROWS=tile.rows,
                 BLOCK=tile.block,
@@ -128,7 +128,7 @@ class _Softmax(torch.autograd.Function):
                 num_warps=tile.warps,
             )
         else:
-            online_softmax_kernel[(rows,)](
+            _online_softmax_kernel[(rows,)](
                 x, out, x.stride(0), columns, BLOCK=LONG_BLOCK, num_warps=LONG_WARPS
             )
         return out
@@ -143,14 +143,14 @@ class _Softmax(torch.autograd.Function):
         tile = row_tile(columns, most=16384)
         if tile.block >= columns:
             programs = triton.cdiv(rows, tile.rows)
-            softmax_backward_kernel[(programs,)](
+            _softmax_backward_kernel[(programs,)](
                 *(out, grad, dx, rows, columns),
                 ROWS=tile.rows,
                 BLOCK=tile.block,
                 num_warps=tile.warps,
             )
         else:
-            long_softmax_backward_kernel[(rows,)](
+            _long_softmax_backward_kernel[(rows,)](
                 out, grad, dx, columns, BLOCK=LONG_BLOCK, num_warps=LONG_WARPS
             )
         return dx

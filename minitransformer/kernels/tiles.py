@@ -114,11 +114,11 @@ def matmul_tile(m: int, n: int, k: int, dtype: torch.dtype) -> MatmulTile:
         side = min(max(power_of_two(min(m, n)), 16), 64)
         return MatmulTile(side, side, min(deep, 32), 8, 4, 3)
     whole = m % 128 == 0 and n % 256 == 0 and k % 64 == 0
-    if whole and m * n >= 132 * 128 * 256:
+    if whole and m * n >= PROCESSORS * 128 * 256:
         return MatmulTile(128, 256, 64, 8, 8, 3)
     return MatmulTile(
         min(max(power_of_two(m), 16), 128),
-        min(max(power_of_two(n), 16), 128 if m * n >= 132 * 128 * 128 else 64),
+        min(max(power_of_two(n), 16), 128 if m * n >= PROCESSORS * 128 * 128 else 64),
         *(deep, 8, 4, 3),
     )
 
@@ -159,6 +159,37 @@ def flash_tiles(head_dim: int, dtype: torch.dtype) -> FlashTiles:
     return FlashTiles(
         FlashTile(64, 128, 4, 2), FlashTile(128, 64, 4, 2), FlashTile(128, 64, 8, 3)
     )
+
+
+def int8_tile(head_dim: int, dtype: torch.dtype) -> FlashTile:
+    """Choose the tile of attention with int8 scores and values of a type."""
+    if INTERPRETED:
+        return FlashTile(32, 32, 4, 1)
+    if dtype == torch.float32 or head_dim == 256:
+        return FlashTile(64, 32, 4, 2)
+    return FlashTile(128, 128 if head_dim == 128 else 64, 8, 3)
+
+
+class DecodingTile(NamedTuple):
+    """Tile of decoding: ``part`` keys a program, ``columns`` of them at a time."""
+
+    part: int
+    columns: int
+    warps: int
+    stages: int
+
+
+def decoding_tile(heads: int, length: int) -> DecodingTile:
+    """Choose the tile of decoding: parts enough for all processors.
+
+    Args:
+        heads: key heads of all sequences together.
+        length: keys of a sequence.
+    """
+    columns = 32 if INTERPRETED else 64
+    parts = max(1, 2 * PROCESSORS // max(heads, 1))
+    part = max(-(-length // parts), 2 * columns)
+    return DecodingTile(-(-part // columns) * columns, columns, 4, 3)
 
 
 class LightningTile(NamedTuple):

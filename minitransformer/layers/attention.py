@@ -116,4 +116,4 @@ class Attention(nn.Module):
 
     def split(self, x: Tensor) -> Tensor:
         """Cut tokens ``[B, L, heads * E]`` into heads ``[B, heads, L, E]``."""
-        return x.unflatten(2, (-1, self.head_dim)).transpose(1, 2)
+        return x.view(*x.shape[:2], -1, self.head_dim).transpose(1, 2)

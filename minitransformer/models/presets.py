@@ -23,8 +23,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from minitransformer.again import again
 from minitransformer.attention import masks
 from minitransformer.attention.core import attention
+from minitransformer.attention.sdpa import sdpa
 from minitransformer.layers.attention import Attention
 from minitransformer.layers.mlp import GELU, SwiGLU
 from minitransformer.layers.norm import RMSNorm
@@ -34,7 +36,7 @@ from minitransformer.positions import rotary
 from minitransformer.positions.additive import LearnedPositions
 
 causal = Partial(attention, mask_mod=masks.causal)
-"""The ``attend`` function of every preset, unless another one is handed in."""
+"""Our own causal attention, to hand in as ``attend`` where its scores are looked at."""
 
 
 class Turn:
@@ -43,8 +45,7 @@ class Turn:
     The frequencies are no buffers: a model that is cast to bfloat16 would round its
     buffers, and far positions would be turned by wrong angles.
 
-    Queries and keys of all layers stand at the same positions, so the last angles are
-    kept, together with the positions they are for.
+    Queries and keys of all layers stand at the same positions: one computation.
     """
 
     def __init__(self, head_dim: int, base: float) -> None:
@@ -52,22 +53,16 @@ class Turn:
         with torch.device("cpu"):  # also where a model is made without memory
             freqs = rotary.frequencies(head_dim, base=base)
         self.freqs = {freqs.device: freqs}
-        self.last: tuple[Any, ...] = (None,) * 4
+        self.angles = again(rotary.angles)
 
     def __call__(self, x: Tensor, pos: Tensor) -> Tensor:
         """Turn ``[B, H, L, E]`` by positions ``[L]`` or ``[B, L]``."""
         if x.device not in self.freqs:
             self.freqs[x.device] = next(iter(self.freqs.values())).to(x.device)
         freqs = self.freqs[x.device]
-        if torch.compiler.is_compiling() or pos.is_inference():
-            return rotary.rotate(x, pos, freqs)
-        kind = torch.promote_types(x.dtype, torch.float32)
-        known, version, cos, sin = self.last
         rotary.check(x, pos, freqs)
-        if known is not pos or version != pos._version or cos.dtype != kind:
-            cos, sin = rotary.angles(pos, freqs, kind)
-            self.last = (pos, pos._version, cos, sin)
-        return rotary.turn_by(x, cos, sin)
+        kind = torch.promote_types(x.dtype, torch.float32)
+        return rotary.turn_by(x, *self.angles(pos, freqs, kind))
 
 
 def gpt2(
@@ -79,7 +74,7 @@ def gpt2(
     hidden: int | None = None,
     max_seq_len: int = 1024,
     eps: float = 1e-5,
-    attend: Callable[..., Any] = causal,
+    attend: Callable[..., Any] = sdpa,
 ) -> Decoder:
     """Make a GPT-2; by default the smallest of the four, with 124 million parameters.
 
@@ -91,7 +86,7 @@ def gpt2(
         hidden: numbers within a feed-forward layer, by default ``4 dim``.
         max_seq_len: rows of the table of positions.
         eps: of the norms.
-        attend: a causal ``attend`` function.
+        attend: a causal ``attend`` function; by default PyTorch's kernel.
     """
     return Decoder(
         vocab_size,
@@ -117,7 +112,7 @@ def llama(
     rope_base: float = 1e4,
     eps: float = 1e-6,
     tied: bool = True,
-    attend: Callable[..., Any] = causal,
+    attend: Callable[..., Any] = sdpa,
 ) -> Decoder:
     """Make a Llama; by default of the size of the course's own model, 7.6 million.
 
@@ -135,7 +130,7 @@ def llama(
         rope_base: the base of the frequencies, 10,000 in Llama, 500,000 in Llama 3.
         eps: of the norms.
         tied: whether the head is the embedding; in Llama it is not.
-        attend: a causal ``attend`` function.
+        attend: a causal ``attend`` function; by default PyTorch's kernel.
     """
     turn = Turn(dim // num_heads, rope_base)
     heads: Any = {"num_kv_heads": num_kv_heads, "attend": attend, "turn": turn}

@@ -10,6 +10,7 @@ from minitransformer.plot.charts import bars, curves, points
 from minitransformer.plot.graphs import links
 from minitransformer.plot.landscape import landscape
 from minitransformer.plot.maps import heatmap
+from minitransformer.plot.programs import programs
 from minitransformer.plot.style import (
     COLORS,
     DASHES,
@@ -24,7 +25,7 @@ from minitransformer.plot.style import (
     visible,
 )
 from minitransformer.plot.text import lattice, token_strip
-from minitransformer.plot.tiles import programs, tile_slider, tiles
+from minitransformer.plot.tiles import tile_slider, tiles
 
 __all__ = [
     "COLORS",

@@ -95,9 +95,13 @@ class ContextualPosition(nn.Module):
         *,
         q_pos: Tensor | None = None,
         kv_pos: Tensor | None = None,
+        mask_mod: Callable[..., Any] | None = None,
         **options: Any,
     ) -> Any:
-        """Attend with positions that the gates count; an ``attend`` itself."""
+        """Attend with positions that the gates count; an ``attend`` itself.
+
+        What ``mask_mod`` hides, besides the future, is not counted either.
+        """
         (length, size), kv_length = query.shape[2:], key.shape[2]
         given = {} if q_pos is None else {"q_pos": q_pos, "kv_pos": kv_pos}
         if q_pos is None or kv_pos is None:
@@ -107,7 +111,13 @@ class ContextualPosition(nn.Module):
         at_kv = kv_pos if kv_pos.ndim == 1 else kv_pos[:, None, None, :]
         shared = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
         gates = torch.sigmoid(query @ shared.mT * size**-0.5)
+        axes = (
+            torch.arange(size, device=query.device).view(-1, *[1] * (3 - i))
+            for i, size in enumerate(query.shape[:2])
+        )
         seen = (at_kv <= at_q) & (at_kv >= 0)
+        if mask_mod is not None:
+            seen = seen & mask_mod(*axes, at_q.clamp_min(0), at_kv.clamp_min(0))
         gates = gates.masked_fill(~seen, 0.0)
         added = self.logits(query, count_back(gates, at_kv)) * size**-0.5
 
@@ -115,7 +125,8 @@ class ContextualPosition(nn.Module):
             return score + added
 
         def causal(b: Any, h: Any, q_idx: Any, kv_idx: Any) -> Any:
-            return kv_idx <= q_idx
+            past = kv_idx <= q_idx
+            return past if mask_mod is None else past & mask_mod(b, h, q_idx, kv_idx)
 
         mods = {"score_mod": score_mod, "mask_mod": causal}
         return self.attend(query, key, value, **given, **mods, **options)

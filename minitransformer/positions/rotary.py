@@ -158,7 +158,7 @@ def rotate(x: Tensor, pos: Tensor, freqs: Tensor, *, layout: Layout = "half") ->
     """
     check(x, pos, freqs, layout)
     kind = torch.promote_types(x.dtype, torch.float32)
-    return turn_by(x, *angles(pos, freqs.to(x.device), kind), layout=layout)
+    return turn_by(x, *angles(pos, freqs.to(x.device), kind, layout), layout=layout)
 
 
 def check(x: Tensor, pos: Tensor, freqs: Tensor, layout: str = "half") -> None:
@@ -178,8 +178,10 @@ def check(x: Tensor, pos: Tensor, freqs: Tensor, layout: str = "half") -> None:
         raise ValueError(f"layout is {layout!r}, needs 'half' or 'interleaved'")
 
 
-def angles(pos: Tensor, freqs: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Return cosines and sines of the angles, computed in float64.
+def angles(
+    pos: Tensor, freqs: Tensor, dtype: torch.dtype, layout: Layout = "half"
+) -> tuple[Tensor, Tensor]:
+    """Return cosines and signed sines for each number, computed in float64.
 
     They are the same for queries and keys, and in every layer: a model that decodes
     computes them once a step.
@@ -188,30 +190,33 @@ def angles(pos: Tensor, freqs: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tens
         pos: ``[L]`` or ``[B, L]``.
         freqs: ``[F]`` or ``[H, F]``.
         dtype: of the result.
+        layout: which numbers are a pair.
 
     Returns:
-        Two tensors that broadcast with ``[B, H, L, F]``.
+        Two tensors that broadcast with ``[B, H, L, 2 F]``; sines are negative for the
+        first number of each pair.
     """
     turns = freqs if freqs.ndim == 1 else freqs[:, None]  # [F] or [H, 1, F]
     at = pos.unsqueeze(-1) if pos.ndim == 1 else pos[:, None, :, None]
     angle = at.double() * turns.double()
-    return angle.cos().to(dtype), angle.sin().to(dtype)
+    cos, sin = angle.cos().to(dtype), angle.sin().to(dtype)
+    if layout == "half":
+        return torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)
+    return cos.repeat_interleave(2, dim=-1), torch.stack([-sin, sin], dim=-1).flatten(
+        -2
+    )
 
 
 def turn_by(x: Tensor, cos: Tensor, sin: Tensor, *, layout: Layout = "half") -> Tensor:
-    """Turn ``[B, H, L, E]`` by angles whose cosines and sines are known."""
-    wide, many = x.to(cos.dtype), 2 * cos.shape[-1]
-    moving = wide if many == x.shape[-1] else wide[..., :many]
+    """Turn ``[B, H, L, E]`` by what :func:`angles` returns: ``x cos + partner sin``."""
+    many = cos.shape[-1]
+    moving = x if many == x.shape[-1] else x[..., :many]
     if layout == "half":
-        a, b = moving.chunk(2, dim=-1)
-        parts = [a * cos - b * sin, a * sin + b * cos]
+        partner = moving.roll(many // 2, dims=-1)
     else:
-        a, b = moving[..., 0::2], moving[..., 1::2]
-        turned = torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1)
-        parts = [turned.flatten(-2)]
-    if many < x.shape[-1]:
-        parts.append(wide[..., many:])
-    return torch.cat(parts, dim=-1).to(x.dtype)
+        partner = moving.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+    moved = torch.addcmul(moving * cos, partner, sin).to(x.dtype)
+    return moved if moving is x else torch.cat([moved, x[..., many:]], dim=-1)
 
 
 def rotate_2d(x: Tensor, pos: Tensor, freqs: Tensor) -> Tensor:

@@ -109,6 +109,7 @@ def test(
     length: int,
     *,
     bits: bool = False,
+    sequences: int = 256,
     seed: int = 1_000_000,
     device: str = "cpu",
 ) -> float | None:
@@ -119,6 +120,7 @@ def test(
         batches: makes ids and targets.
         length: of the test.
         bits: whether to return the bits of the last 32 targets instead.
+        sequences: how many to test, rounded up to whole batches of 16,384 ids.
         seed: of the data; other data than in training.
         device: where it runs.
 
@@ -127,8 +129,8 @@ def test(
     """
     generator = torch.Generator().manual_seed(seed + length)
     count, right, cost = 0, 0.0, 0.0
-    for _ in range(max(4, length // 64)):  # 256 sequences, 16,384 ids at a time
-        size = 64 * 256 // max(length, 256)
+    size = 64 * 256 // max(length, 256)  # 16,384 ids at a time
+    for _ in range(math.ceil(sequences / size)):
         ids, target = (x.to(device) for x in batches(size, length, generator))
         try:
             logits = model(ids)

@@ -6,8 +6,8 @@ and with ``--out FILE.json`` to keep the result. The model is the course's own s
 GPU. The plain loop is what one writes by hand: one projection for queries, keys and
 values, a table of cosines, ``torch.cat`` for its cache, PyTorch's attention. Both must
 write the same tokens (on the CPU) before they are timed, in turns, the best of several
-rounds. Nothing is timed while the tests of generation and caches fail; ``--untested`` is
-for a machine that lacks what they need.
+rounds. Nothing is timed while the tests of generation and caches fail; on a machine
+that lacks what they need, ``--untested`` leaves them out.
 """
 
 import argparse

@@ -78,7 +78,7 @@ def cases() -> Iterator[Case]:
     yield Case("slim", "slim", narrow(slim), 64)
     for bits in (8, 6, 5, 4, 3, 2, 1):
         make = narrow(lambda mixer, bits=bits: QuantizedCache(bits))
-        yield Case("uniform", f"{bits} bits", make, 32)
+        yield Case("uniform", f"{bits} bit{'s' * (bits > 1)}", make, 32)
     for bits in (4, 2):
         make = narrow(lambda mixer, bits=bits: raw(QuantizedCache(bits)))
         yield Case("uniform, keys not turned", f"{bits} bits, not turned", make, 32)

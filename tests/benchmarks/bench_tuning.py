@@ -1,8 +1,8 @@
 """Tune word2vec's eight hyper-parameters on Wikipedia articles: the full run.
 
-Run ``python tests/benchmarks/bench_tuning.py FOLDER``; it takes the better part of an
-hour, goes on where it was stopped, and writes ``2_2_cross_entropy_method.json`` beside
-lesson 2.2, which plots it. Two parts:
+Run ``python tests/benchmarks/bench_tuning.py FOLDER --workers 16``; it takes about an
+hour of one core's time, shared by so many, goes on where it was stopped, and writes
+``2_2_cross_entropy_method.json`` beside lesson 2.2, which plots it. Two parts:
 
 - **wikipedia**: cross-entropy and random search over ``tuning.SPACE``, the same number
   of evaluations, several seeds; both begin with the same uniform round. The best of
@@ -11,7 +11,7 @@ lesson 2.2, which plots it. Two parts:
 - **planted**: all of a grid on a small corpus with planted topics, so that the best
   setting is known and searches can be replayed by the hundred.
 
-One process, one thread: gensim repeats itself exactly then.
+Each training has one thread: gensim repeats itself exactly then.
 """
 
 import argparse
@@ -24,7 +24,10 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from itertools import product
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +37,7 @@ from tqdm import tqdm
 
 from minitransformer import data
 from minitransformer.embeddings import tuning
-from minitransformer.embeddings.cross_entropy import Settings, State
+from minitransformer.embeddings.cross_entropy import Settings, State, minimize
 from minitransformer.embeddings.search_space import Point
 
 ROOT = Path(__file__).parents[2]
@@ -58,9 +61,9 @@ def sentences(lines: Sequence[str]) -> list[list[str]]:
 
 
 def wikipedia() -> tuple[list[list[str]], tuning.Questions, tuning.Questions]:
-    """Every third paragraph to train on, one in six each to validate and to test."""
+    """Two paragraphs of three to train on, one in six each to validate and to test."""
     lines = [x for each in data.wikipedia_articles() for x in each.text.split("\n")]
-    train = sentences(lines[::3])
+    train = sentences([line for i, line in enumerate(lines) if i % 3 != 1])
     validation, test = (
         tuning.ask_about(sentences(lines[k::6]), train, rng=np.random.default_rng(k))
         for k in (1, 4)
@@ -108,34 +111,44 @@ def run_planted() -> dict[str, Any]:
     return {"grid": GRID, "scores": scores, "defaults": score({})}
 
 
-def run_search(
-    objective: tuning.HeldOutLoss,
-    seed: int,
-    folder: Path,
-    evaluations: int,
-    seconds: float,
-) -> dict[str, State]:
-    """Both searches with one seed; what they both ask is evaluated once."""
-    known: dict[str, float] = {}
-    states = {}
-    for name, settings in (("random", RANDOM), ("cross-entropy", CROSS_ENTROPY)):
-        bar = tqdm(total=evaluations, desc=f"{name}, seed {seed}", file=sys.stdout)
+OBJECTIVES: list[tuning.HeldOutLoss] = []
 
-        def value(config: Point, bar: tqdm = bar) -> float:
-            bar.update()
-            name = repr(config)
-            return known[name] if name in known else objective(config)
 
-        states[name] = tuning.tune(
-            value,
-            evaluations=evaluations,
-            seconds=seconds,
-            settings=settings,
+def begin() -> None:
+    """Read the text and make the objective, once a process."""
+    text, validation, _ = wikipedia()
+    OBJECTIVES[:] = [tuning.HeldOutLoss(text, validation)]
+
+
+def evaluate(config: Point) -> float:
+    """The objective, in a process that has begun."""
+    return OBJECTIVES[0](config)
+
+
+def run_searches(
+    folder: Path, options: argparse.Namespace, pool: Executor
+) -> dict[tuple[str, int], State]:
+    """Both searches with each seed, side by side."""
+    methods = {"random": RANDOM, "cross-entropy": CROSS_ENTROPY}
+
+    def run(search: tuple[str, int]) -> State:
+        method, seed = search
+        state = minimize(
+            evaluate,
+            tuning.SPACE,
+            evaluations=options.evaluations,
+            seconds=options.seconds,
+            settings=methods[method],
             seed=seed,
-            path=folder / f"{name}-{seed}.json",
+            path=folder / f"{method}-{seed}.json",
+            executor=pool,
         )
-        known.update((repr(point), v) for point, v in states[name].seen)
-    return states
+        print(method, seed, f"{state.best[1]:.4f}", flush=True)
+        return state
+
+    searches = [(name, seed) for seed in range(options.seeds) for name in methods]
+    with ThreadPoolExecutor(len(searches)) as threads:
+        return dict(zip(searches, threads.map(run, searches), strict=True))
 
 
 def judge(
@@ -168,30 +181,30 @@ def run_wikipedia(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         for a, b, score in data.wordsim353()
         if min(counts[a.lower()], counts[b.lower()]) >= 2
     ]
-    objective = tuning.HeldOutLoss(text, validation)
-    runs = []
-    for seed in range(options.seeds):
-        states = run_search(
-            objective, seed, folder, options.evaluations, options.seconds
-        )
-        for method, state in states.items():
-            best, loss = state.best
-            runs.append(
-                {
-                    "method": method,
-                    "seed": seed,
-                    "values": [round(v, 6) for _, v in state.seen],
-                    "best": best,
-                    "validation loss": loss,
-                    "judged": judge(best, text, test, pairs),
-                }
+    begin()
+    with ProcessPoolExecutor(options.workers, get_context("spawn"), begin) as pool:
+        searches = run_searches(folder, options, pool)
+        judging = partial(judge, text=text, test=test, pairs=pairs)
+        found = pool.map(judging, [state.best[0] for state in searches.values()])
+        runs = [
+            {
+                "method": method,
+                "seed": seed,
+                "values": [round(v, 6) for _, v in state.seen],
+                "best": state.best[0],
+                "validation loss": state.best[1],
+                "judged": judged,
+            }
+            for ((method, seed), state), judged in zip(
+                searches.items(), found, strict=True
             )
+        ]
     return {
         "words": sum(counts.values()),
         "pairs": len(pairs),
         "runs": runs,
         "defaults": {
-            "validation loss": objective({}),
+            "validation loss": evaluate({}),
             "judged": judge({}, text, test, pairs),
         },
         "frequency alone": {
@@ -207,15 +220,17 @@ def main() -> None:
     parser.add_argument(
         "folder", type=Path, help="where the searches store their states"
     )
-    parser.add_argument("--evaluations", type=int, default=30)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--evaluations", type=int, default=60, help="a search")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--workers", type=int, default=1, help="processes")
     parser.add_argument("--seconds", type=float, default=math.inf, help="a search")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     result = {
         "about": {
             "date": datetime.date.today().isoformat(),
-            "machine": f"{platform.machine()} CPU, {os.cpu_count()} cores, one used",
+            "machine": f"{platform.machine()} CPU, {os.cpu_count()} cores",
+            "workers": options.workers,
             "python": platform.python_version(),
             "gensim": gensim.__version__,
             "numpy": np.__version__,

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from minitransformer.kernels import launch
 from minitransformer.kernels.cross_entropy import cross_entropy
 from minitransformer.kernels.tiles import LONGEST
+from minitransformer.kernels.trace import trace
 
 from .budget import DEVICE, DTYPES, normal, within_budget
 
@@ -136,3 +137,12 @@ def test_a_target_outside_of_the_vocabulary_does_not_pass():
 def test_it_refuses_what_it_cannot_judge(x, target, options, message):
     with pytest.raises(ValueError, match=message):
         cross_entropy(x, target, **options)
+
+
+@pytest.mark.skipif(not launch.INTERPRETED, reason="a trace needs the interpreter")
+def test_of_rows_that_do_not_count_nothing_is_read():
+    x, target = normal(3, 9), targets(3, 9)
+    with trace() as record:
+        cross_entropy(x, target)
+    read = record.touched(x, "read")
+    assert read[0][0].all() and 2 not in read

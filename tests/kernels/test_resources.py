@@ -29,25 +29,25 @@ ROWS = {"x_stride": WHOLE, "rows": "i32", "columns": WHOLE}
 NORM = {"x_ptr": HALF, "weight_ptr": HALF, "mean_ptr": FLOAT, "scale_ptr": FLOAT}
 BUILDS = {
     "add": Build(
-        add.add_kernel,
+        add._add_kernel,
         {"x_ptr": HALF, "y_ptr": HALF, "out_ptr": HALF, "size": WHOLE},
         {"BLOCK": add.BLOCK},
         warps=8,
     ),
     "softmax": Build(
-        softmax.softmax_kernel,
+        softmax._softmax_kernel,
         {"x_ptr": HALF, "out_ptr": HALF, **ROWS},
         {"ROWS": 1, "BLOCK": 32768, "STAGES": 1},
         warps=16,
     ),
     "norm forward": Build(
-        norm.norm_kernel,
+        norm._norm_kernel,
         {**NORM, "bias_ptr": HALF, "out_ptr": HALF, **ROWS, "eps": "fp32"},
         {"CENTER": True, "ROWS": 1, "BLOCK": 16384, "STAGES": 3},
         warps=16,
     ),
     "norm backward": Build(
-        norm.norm_backward_kernel,
+        norm._norm_backward_kernel,
         {
             **{**NORM, "dy_ptr": HALF, "dx_ptr": HALF, **ROWS},
             **{"dweight_ptr": FLOAT, "dbias_ptr": FLOAT},
@@ -56,7 +56,7 @@ BUILDS = {
         warps=8,
     ),
     "matmul": Build(
-        matmul.matmul_kernel,
+        matmul._matmul_kernel,
         {
             **dict.fromkeys(("a_ptr", "b_ptr", "out_ptr"), HALF),
             **dict.fromkeys(("m", "n", "k", "a_m", "b_k"), WHOLE),
@@ -68,7 +68,7 @@ BUILDS = {
         warps=8,
     ),
     "rotary": Build(
-        rotary.rotate_kernel,
+        rotary._rotate_kernel,
         {
             **{"x_ptr": HALF, "pos_ptr": "*i64:16", "freqs_ptr": "*fp64:16"},
             **{"out_ptr": HALF, "heads": "i32", "sign": "fp32"},
@@ -81,7 +81,7 @@ BUILDS = {
         },
     ),
     "cross-entropy": Build(
-        cross_entropy.cross_entropy_kernel,
+        cross_entropy._cross_entropy_kernel,
         {
             **{"logits_ptr": HALF, "target_ptr": "*i64:16", "weight_ptr": FLOAT},
             **{"loss_ptr": FLOAT, "grad_ptr": HALF, "ignore": "i32"},

@@ -119,7 +119,7 @@ def test_programs_are_counted_as_a_gpu_does():
 def test_strides_are_understood():
     x, out = torch.randn(6, 8).T[:5], torch.empty(6, 5)
     with trace(x.T, out) as record:
-        softmax.softmax_kernel[(3,)](x.T, out, 8, 6, 5, ROWS=2, BLOCK=8, STAGES=1)
+        softmax._softmax_kernel[(3,)](x.T, out, 8, 6, 5, ROWS=2, BLOCK=8, STAGES=1)
     touched = record.touched(x, "read")
     assert touched[1].shape == (5, 6)
     assert touched[1][:, 2:4].all() and touched[1].sum() == 10
@@ -129,7 +129,7 @@ def test_the_grouped_order_is_the_order_of_the_kernel():
     a, b, out = torch.randn(80, 16), torch.randn(16, 48), torch.empty(80, 48)
     for group in (1, 2, 3):
         with trace(a, b, out) as record:
-            matmul.matmul_kernel[(15,)](
+            matmul._matmul_kernel[(15,)](
                 *(a, b, out, 80, 48, 16, 16, 1, 48, 1),
                 **{"M": 16, "N": 16, "K": 16, "GROUP": group, "EVEN": True},
                 PRECISION="ieee",

@@ -166,3 +166,20 @@ def test_sizes_that_do_not_fit_are_refused(make, message):
 def test_a_preset_is_a_function_of_few_lines(make):
     code = inspect.getsource(make).rpartition('"""')[2]
     assert len(code.strip().splitlines()) <= 15
+
+
+def test_angles_are_kept_for_the_same_positions_only():
+    turn, freqs = Turn(8, 1e4), rotary.frequencies(8)
+    x = torch.randn(1, 2, 3, 8, generator=torch.Generator().manual_seed(0))
+    for pos in (torch.tensor([0, 1, 2]), torch.tensor([5, 6, 7])):
+        for _ in range(2):
+            assert torch.equal(turn(x, pos), rotary.rotate(x, pos, freqs))
+        pos += 1  # in place: the same tensor, but other positions
+        assert torch.equal(turn(x, pos), rotary.rotate(x, pos, freqs))
+    wide = x.double()
+    assert torch.equal(turn(wide, pos), rotary.rotate(wide, pos, freqs))
+    with torch.inference_mode():
+        pos = torch.tensor([0, 1, 2])
+        assert torch.equal(turn(x, pos), rotary.rotate(x, pos, freqs))
+    with pytest.raises(ValueError, match="x has length 3"):
+        turn(x, torch.tensor([0, 1]))

@@ -81,6 +81,9 @@ def test_every_length_is_tested_on_as_many_sequences(length):
     grid.test(always(5), counted, length)
     assert sum(sizes) == 256
     assert max(sizes) * length <= 64 * 256
+    sizes.clear()
+    grid.test(always(5), counted, length, sequences=16)
+    assert len(sizes) == 1
 
 
 def test_a_table_that_ends_has_no_figure(few_steps):
