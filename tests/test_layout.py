@@ -32,7 +32,9 @@ MAY_IMPORT = {
     "distributed": {"attention"},
     "layers": {"attention"},
     "models": {"layers", "positions", "attention", "tokenization"},
-    "training": {"models", "caches", "attention", "tokenization"},
+    "training": {
+        *("models", "caches", "layers", "positions", "attention", "tokenization"),
+    },
     "generation": {"models", "caches"},
     "lens": {"models"},
     "course": set(),

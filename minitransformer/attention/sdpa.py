@@ -80,7 +80,7 @@ def _plan(q_pos: Tensor, kv_pos: Tensor) -> tuple[bool, Tensor | None, Tensor | 
     kv_idx = kv_pos if kv_pos.ndim == 1 else kv_pos[:, None, None, :]
     seen = (kv_idx <= q_idx) & (kv_idx >= 0)
     nothing = ~seen.any(dim=-1, keepdim=True)
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or seen.is_meta:  # nothing to look at
         return False, seen | nothing, nothing
     if bool(seen.all()):
         return False, None, None

@@ -18,7 +18,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 Label = tuple[str | int, ...]
-"""What a tile is: ``("K", 2)`` is the third tile of the keys."""
+"""Name and numbers of a tile, such as ``("K", 2)`` for the third tile of the keys."""
 
 
 class Event(NamedTuple):

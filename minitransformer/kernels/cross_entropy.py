@@ -22,12 +22,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from minitransformer.kernels.launch import INTERPRETED, as_rows, check_inputs
-from minitransformer.kernels.tiles import (
-    LONG_BLOCK,
-    LONG_WARPS,
-    LONGEST,
-    power_of_two,
-)
+from minitransformer.kernels.tiles import LONGEST, power_of_two
+
+BLOCK = 8192
+"""Numbers of a row at a time, where it does not fit into one tile."""
 
 
 @triton.jit
@@ -101,14 +99,14 @@ class _CrossEntropy(torch.autograd.Function):
         size = logits.shape if needed else (1,)
         grad = torch.empty(size, dtype=logits.dtype, device=device)
         whole = columns <= LONGEST
-        block = power_of_two(columns) if whole else LONG_BLOCK
+        block = power_of_two(columns) if whole else BLOCK
         _cross_entropy_kernel[(rows,)](
             *(logits, target, weight, loss, grad),
             *(logits.stride(0), columns, ignore),
             GRAD=needed,
             WHOLE=whole,
             BLOCK=block,
-            num_warps=min(max(block // 1024, 1), 16) if whole else LONG_WARPS,
+            num_warps=min(max(block // 1024, 1), 16) if whole else 16,
         )
         ctx.grad = grad
         return loss
@@ -123,7 +121,7 @@ class _CrossEntropy(torch.autograd.Function):
                 "call cross_entropy again"
             )
         rows, columns = grad.shape
-        block = min(power_of_two(columns), 8192)
+        block = min(power_of_two(columns), BLOCK)
         _scale_rows_kernel[(rows,)](grad, by, by.stride(0), columns, BLOCK=block)
         return grad, None, None, None
 

@@ -34,9 +34,9 @@ class Build(NamedTuple):
     Attributes:
         kernel: a function under ``@triton.jit``. One from a module may use what its
             module has; one from a notebook only ``triton`` and ``tl``.
-        types: its arguments by name, as Triton writes types: "*fp16" is a pointer to
-            float16, "i32" a whole number, "*fp32:16" and "i32:16" say that the address
-            or number is a multiple of 16, which a launch finds out by itself.
+        types: its arguments by name, as Triton writes types: ``*fp16`` is a pointer to
+            float16, ``i32`` a whole number, ``*fp32:16`` and ``i32:16`` say that the
+            address or number is a multiple of 16, as a launch finds out by itself.
         constants: its ``tl.constexpr`` arguments by name.
         warps: of 32 threads, for a program.
         stages: loads under way at once, in loops that feed products.

@@ -116,4 +116,6 @@ class Attention(nn.Module):
 
     def split(self, x: Tensor) -> Tensor:
         """Cut tokens ``[B, L, heads * E]`` into heads ``[B, heads, L, E]``."""
-        return x.view(*x.shape[:2], -1, self.head_dim).transpose(1, 2)
+        batch, length, size = x.shape
+        heads = x.view(batch, length, size // self.head_dim, self.head_dim)
+        return heads.transpose(1, 2)

@@ -102,7 +102,7 @@ def tile_slider(
         start: the frame that is shown first.
 
     Returns:
-        HTML: a drawing, its legend, a slider and a caption.
+        A drawing, its legend, a slider and a caption, as HTML.
 
     Raises:
         ValueError: there are no frames or ``start`` is none of them, captions and

@@ -15,7 +15,8 @@ a head uses (:func:`frequency_usage`), which pair speaks at which distance
 is a step of ``w`` looks one token back (:func:`offset_head`), and if all angles vanish
 at one distance the score has its peak there (:func:`key_peaking_at`).
 
-Layouts are those of :mod:`.rotary`. Pairs count from 0, the fastest first.
+Layouts are those of :mod:`minitransformer.positions.rotary`. Pairs count from 0, the
+fastest first.
 
 Sources: usage, constructed heads and peaks, Barbero et al., arXiv 2410.06205;
 contributions of pairs, leading pair and correlation, arXiv 2410.08703, which was read
@@ -209,7 +210,7 @@ def scores_at(query: Tensor, key: Tensor, distances: Tensor, freqs: Tensor) -> T
         query: ``[..., E]``, not turned, half layout.
         key: ``[..., E]``, not turned.
         distances: ``[D]``.
-        freqs: ``[F]``, see :func:`.rotary.rotate`.
+        freqs: ``[F]``, see :func:`minitransformer.positions.rotary.rotate`.
 
     Returns:
         ``[..., D]``, dot products without a scale.

@@ -30,8 +30,10 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from minitransformer.attention.sdpa import sdpa
+from minitransformer.layers.attention import Attention
 from minitransformer.models.decoder import Decoder
 from minitransformer.models.presets import llama
+from minitransformer.positions import rotary
 from minitransformer.training.checkpoint import write_whole
 from minitransformer.training.loop import Recipe, Row, Run, train
 from minitransformer.training.parallel import World, world
@@ -50,25 +52,51 @@ SIZES: dict[str, Any] = {
 """Options of the preset ``llama`` that make the house model."""
 
 
+class Table:
+    """Turn queries and keys by cosines and sines that were computed beforehand.
+
+    ``rotary.rotate`` computes them anew, in float64. Compiled, that work is repeated
+    for every sequence and head.
+    """
+
+    def __init__(self, head_dim: int, base: float, length: int, device: str) -> None:
+        """Compute rows ``[length, head_dim / 2]``; the numbers are those of rotate."""
+        freqs = rotary.frequencies(head_dim, base=base)
+        angle = torch.arange(length, dtype=torch.float64)[:, None] * freqs
+        self.cos = angle.cos().float().to(device)
+        self.sin = angle.sin().float().to(device)
+
+    def __call__(self, x: Tensor, pos: Tensor) -> Tensor:
+        """Turn ``[B, H, L, E]`` by positions ``[L]`` below ``length``."""
+        cos, sin = self.cos[pos], self.sin[pos]
+        a, b = x.to(torch.promote_types(x.dtype, torch.float32)).chunk(2, dim=-1)
+        return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1).to(x.dtype)
+
+
 def build(
     sizes: dict[str, Any],
     *,
     attend: Callable[..., Any] = sdpa,
+    length: int = LENGTH,
     device: str = "cpu",
     seed: int = 0,
 ) -> Decoder:
-    """Make a model of the house's kind, with new weights.
+    """Make a model of the house's kind to train, with new weights.
 
     Args:
         sizes: options of the preset ``llama``, as ``SIZES``.
         attend: a causal ``attend`` function.
+        length: the longest text it will see.
         device: where it shall be.
         seed: of its start, which is the same on every device.
     """
     torch.manual_seed(seed)
     model = llama(**sizes, attend=attend).to(device)
-    with torch.no_grad():  # its frequencies move to the device now, not when compiled
-        model(torch.zeros(1, 1, dtype=torch.long, device=device))
+    head_dim = sizes["dim"] // sizes["num_heads"]
+    turn = Table(head_dim, sizes["rope_base"], length, device)
+    for layer in model.modules():
+        if isinstance(layer, Attention):
+            layer.turn = turn
     return model
 
 

@@ -41,3 +41,30 @@ def test_a_scale_is_used():
 def test_what_the_kernel_cannot_give_is_refused():
     with pytest.raises(ValueError, match="return_lse is True"):
         sdpa(*example(Shape(1, 2, 2, 4, 4)), return_lse=True)
+
+
+def test_without_memory_shapes_are_known_all_the_same():
+    query, key, value = (x.to("meta") for x in example(Shape(2, 4, 2, 3, 5)))
+    pos = torch.arange(5, device="meta")
+    out = sdpa(query, key, value, q_pos=pos[2:], kv_pos=pos)
+    assert out.shape == (2, 4, 3, 6)
+
+
+@pytest.mark.parametrize(
+    ("q_pos", "kv_pos"),
+    [
+        ([4], [0, 1, 2, 3, 4]),  # the last query: no mask
+        ([0, 1, 2], [0, 1, 2]),  # a prompt: the causal flag
+        ([-1, 0, 1], [-1, 0, 1]),  # padded: a query without a key
+        ([2, 1, 0], [2, 1, 0]),  # out of order
+        ([3, 4], [0, 1, 2, 3, 4]),
+    ],
+)
+def test_each_plan_is_what_the_positions_say(q_pos, kv_pos):
+    query, key, value = example(Shape(2, 4, 2, len(q_pos), len(kv_pos)))
+    given = {"q_pos": torch.tensor(q_pos), "kv_pos": torch.tensor(kv_pos)}
+    wanted = CAUSAL(query, key, value, **given)
+    assert_close(sdpa(query, key, value, **given), wanted, 1e-12, "same")
+    given["kv_pos"] -= 1  # the same tensor, other positions
+    wanted = CAUSAL(query, key, value, **given)
+    assert_close(sdpa(query, key, value, **given), wanted, 1e-12, "same")

@@ -22,10 +22,9 @@ import torch.nn.functional as F
 from timing import best_of, refuse_while_red
 from torch import Tensor, nn
 
-from minitransformer.attention.sdpa import sdpa
 from minitransformer.generation.generate import generate
 from minitransformer.models.decoder import Decoder
-from minitransformer.models.presets import llama
+from minitransformer.models.presets import causal, llama
 
 VOCAB, DIM, LAYERS, HEADS, HIDDEN = 8192, 256, 7, 8, 688
 PROMPT = 64
@@ -109,8 +108,8 @@ def compare(device: str, batch: int, count: int, rounds: int) -> dict:
     kind = torch.float32 if device == "cpu" else torch.bfloat16
     torch.manual_seed(0)
     model = llama().to(device, kind).eval()
-    fused = llama(attend=sdpa).to(device, kind).eval()
-    fused.load_state_dict(model.state_dict())
+    by_core = llama(attend=causal).to(device, kind).eval()
+    by_core.load_state_dict(model.state_dict())
     plain = Plain(model, PROMPT + count).to(device, kind).eval()
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(0, VOCAB, (batch, PROMPT), generator=generator).to(device)
@@ -126,7 +125,7 @@ def compare(device: str, batch: int, count: int, rounds: int) -> dict:
 
     loops = {
         "ours": run(our_loop, model),
-        "ours, with sdpa": run(our_loop, fused),
+        "ours, by attention.core": run(our_loop, by_core),
         "plain": run(plain_loop, plain),
         "without cache": run(without_cache, model),
     }
@@ -139,7 +138,7 @@ def compare(device: str, batch: int, count: int, rounds: int) -> dict:
     }
     print(f"batch {batch}, {PROMPT} + {count} tokens: ", end="")
     print(", ".join(f"{name} {speed:,.0f} tokens/s" for name, speed in speeds.items()))
-    for name in ("ours", "ours, with sdpa"):
+    for name in ("ours", "ours, by attention.core"):
         print(f"  {name}: {speeds[name] / speeds['plain']:.2f} times as fast as plain")
     return {"batch": batch, "prompt": PROMPT, "new": count, "tokens_per_s": speeds}
 

@@ -136,3 +136,11 @@ def test_a_text_of_lone_words_changes_nothing():
     assert cbow.means(vectors, near).tolist() == [[0, 0]] * 4
     cbow.give_back(vectors, near, torch.ones(4, 2))
     assert vectors.tolist() == [[1, 1]] * 4
+
+
+def test_a_step_on_noise_is_cut_with_all_its_repeats():
+    inputs, outputs = torch.full((2, 1), 4.0), torch.zeros(3, 1)
+    cbow.learn_noise(inputs, outputs, np.array([0, 0]), np.array([2, 2]), 3, 0.25)
+    # row 0: a step of 0.25 * 2 * 4 / 2, over 0.25 / 8 * 16 * 2, which is 1
+    # row 2: of 0.25 * 2 inputs * 2 repeats * 3 / 2 * 4 / 2, over 0.25 / 8 * 16 * 6
+    assert outputs.flatten().tolist() == [1.0, 0.0, -1.0]

@@ -61,6 +61,12 @@ def test_empty_slots_are_hidden_wherever_they_are(mask_mod):
     assert torch.equal(dense(shape, found), wanted)
 
 
+def test_a_tile_of_nothing_but_empty_slots_is_hidden():
+    nobody = torch.tensor([-1, -1])
+    shape = Shape(1, 1, 1, 2, 2)
+    assert tiles(shape, masks.causal, 2, 2, q_pos=nobody, kv_pos=nobody) == []
+
+
 def test_a_causal_mask_skips_what_lies_ahead_and_masks_the_diagonal_alone():
     found = tiles(Shape(1, 1, 1, 16, 16), masks.causal)
     assert len(found) == 10

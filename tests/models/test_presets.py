@@ -174,8 +174,8 @@ def test_angles_are_kept_for_the_same_positions_only():
     for pos in (torch.tensor([0, 1, 2]), torch.tensor([5, 6, 7])):
         for _ in range(2):
             assert torch.equal(turn(x, pos), rotary.rotate(x, pos, freqs))
-        pos += 1  # in place: the same tensor, but other positions
-        assert torch.equal(turn(x, pos), rotary.rotate(x, pos, freqs))
+    pos += 1  # in place: the same tensor, but other positions
+    assert torch.equal(turn(x, pos), rotary.rotate(x, pos, freqs))
     wide = x.double()
     assert torch.equal(turn(wide, pos), rotary.rotate(wide, pos, freqs))
     with torch.inference_mode():

@@ -8,6 +8,8 @@ from minitransformer.attention import masks
 from minitransformer.attention.core import attention
 from minitransformer.data import Split
 from minitransformer.layers.partial import Partial
+from minitransformer.models.presets import llama
+from minitransformer.positions import rotary
 from minitransformer.training import house, prepare
 from minitransformer.training.__main__ import main
 from minitransformer.training.data import MARK
@@ -89,6 +91,23 @@ def test_both_ways_to_attend_give_the_same_model():
     ids = torch.randint(0, 300, (2, 9), generator=torch.Generator().manual_seed(0))
     got, wanted = house.build(TINY)(ids), house.build(TINY, attend=causal)(ids)
     torch.testing.assert_close(got, wanted, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.bfloat16])
+def test_a_table_turns_as_rotate_does_to_the_last_bit(kind):
+    x = torch.randn(2, 3, 5, 8, generator=torch.Generator().manual_seed(0)).to(kind)
+    pos = torch.tensor([0, 1, 7, 300, 511])
+    table = house.Table(8, 1e4, 512, "cpu")
+    wanted = rotary.rotate(x, pos, rotary.frequencies(8))
+    tolerance = 1e-7 if kind == torch.float64 else 0  # the table is in float32
+    torch.testing.assert_close(table(x, pos), wanted, atol=5 * tolerance, rtol=0)
+
+
+def test_the_model_in_training_is_the_preset():
+    ids = torch.randint(0, 300, (2, 9), generator=torch.Generator().manual_seed(0))
+    model, preset = house.build(TINY), llama(**TINY)
+    preset.load_state_dict(model.state_dict())
+    torch.testing.assert_close(model(ids), preset(ids), atol=1e-6, rtol=0)
 
 
 def test_dropout_acts_in_training_only_and_goes_away():
