@@ -147,13 +147,15 @@ def trace(*tensors: Tensor) -> Iterator[Trace]:
     load, store = builder.create_masked_load, builder.create_masked_store
     change, swap = builder.create_atomic_rmw, builder.create_atomic_cas
 
-    def noting_load(pointers: Any, mask: Any, *rest: Any) -> Any:
+    def noting_load(pointers: Any, mask: Any, *rest: Any, **named: Any) -> Any:
         note("read", pointers, mask)
-        return load(pointers, mask, *rest)
+        return load(pointers, mask, *rest, **named)  # a descriptor's load names some
 
-    def noting_store(pointers: Any, value: Any, mask: Any, *rest: Any) -> Any:
+    def noting_store(
+        pointers: Any, value: Any, mask: Any, *rest: Any, **named: Any
+    ) -> Any:
         note("write", pointers, mask)
-        return store(pointers, value, mask, *rest)
+        return store(pointers, value, mask, *rest, **named)
 
     def noting_change(op: Any, pointers: Any, value: Any, mask: Any, *rest: Any) -> Any:
         note("atomic", pointers, mask)

@@ -11,6 +11,7 @@ from triton.runtime.interpreter import interpreter_builder
 
 from minitransformer.kernels import launch, matmul, softmax
 from minitransformer.kernels import trace as module
+from minitransformer.kernels.descriptors import descriptor
 from minitransformer.kernels.trace import trace
 
 pytestmark = pytest.mark.skipif(
@@ -139,6 +140,22 @@ def test_the_grouped_order_is_the_order_of_the_kernel():
         assert tiles == matmul.program_order(5, 3, group)
         assert record.count(a, "read") == 3 * a.numel()
         assert record.count(b, "read") == 5 * b.numel()
+
+
+@triton.jit
+def tile_kernel(x_desc, out_desc, start):
+    out_desc.store([0, 0, start, 0], x_desc.load([0, 0, start, 0]))
+
+
+def test_a_tile_that_a_descriptor_loads_is_seen_and_ends_where_the_tensor_ends():
+    x = torch.arange(24.0).reshape(1, 1, 6, 4)
+    out = torch.full_like(x, torch.nan)
+    with trace(x, out) as record:
+        tile_kernel[(1,)](descriptor(x, 4), descriptor(out, 4), 4)
+    for each, kind in ((x, "read"), (out, "write")):
+        (rows,) = record.touched(each, kind).values()
+        assert rows[0, 0].all(1).tolist() == [False] * 4 + [True] * 2
+    assert torch.equal(out[:, :, 4:], x[:, :, 4:])
 
 
 def test_afterwards_nothing_is_watched():
