@@ -88,6 +88,19 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert path.read_bytes() == b"old"
 
 
+def test_until_the_rename_the_old_file_stands(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    checkpoint.write_whole(path, b"old")
+
+    def killed(source, target):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.write_whole(path, b"new")
+    assert path.read_bytes() == b"old"
+
+
 WRITER = """
 import sys
 from pathlib import Path
