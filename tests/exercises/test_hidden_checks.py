@@ -36,7 +36,7 @@ def names_of(name):
 
 
 def called(name, exercise, names):
-    """The function that a check calls: of the exercise's name, or one that launches it."""
+    """The function that a check calls: of that name, or one that launches a kernel."""
     known = names.get(exercise)
     if inspect.isfunction(known) or inspect.isclass(known):
         return exercise
