@@ -141,12 +141,13 @@ def test_the_exercises_page_shows_every_exercise_and_its_notebook(site):
     notebooks = sorted(ROOT.glob("exercises/*/*.ipynb"))
     assert len(notebooks) >= 2
     for path in notebooks:
-        assert re.search(rf'href="[^"]*_downloads/[^"]*/{path.name}"', page)
+        link = re.search(rf'href="[^"]*_downloads/[^"]*/{path.name}"', page)
+        assert link, path.name
         about = json.loads(path.read_text(encoding="utf-8"))["metadata"]
         for exercise in about["minitransformer"]["exercises"]:
             title = escape(straight(exercise["title"]), quote=False)
             difficulty = exercise["difficulty"]
-            row = page[page.index(title) :].split("</tr>")[0]
+            row = page[page.index(title, link.end()) :].split("</tr>")[0]
             dots = "●" * difficulty + "○" * (5 - difficulty)
             assert f'aria-label="{difficulty} of 5">{dots}</span>' in row
             assert f"<p>{exercise['minutes']}</p>" in row
