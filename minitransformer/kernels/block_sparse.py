@@ -20,7 +20,7 @@ from torch import Tensor
 from minitransformer.kernels.descriptors import aligned, descriptor
 from minitransformer.kernels.flash_attention import check_shapes
 from minitransformer.kernels.flash_scores import INF, LOG2E
-from minitransformer.kernels.launch import check_inputs
+from minitransformer.kernels.launch import check_forward_only, check_inputs
 
 
 class BlockLists(NamedTuple):
@@ -141,13 +141,7 @@ def attention(
     """
     check_inputs(query=query, key=key, value=value)
     check_shapes(query, key, value)
-    for name, x in (("query", query), ("key", key), ("value", value)):
-        if x.requires_grad and torch.is_grad_enabled():
-            raise ValueError(
-                f"{name} needs a gradient, block-sparse attention has none"
-            )
-        if x.numel() == 0:
-            raise ValueError(f"{name} has shape {tuple(x.shape)}, needs numbers")
+    check_forward_only("block-sparse attention", query=query, key=key, value=value)
     (batch, heads, q_len, head_dim), (kv_heads, kv_len) = query.shape, key.shape[1:3]
     size = lists.size
     wanted = (triton.cdiv(q_len, size), triton.cdiv(kv_len, size))

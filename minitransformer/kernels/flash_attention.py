@@ -188,12 +188,8 @@ def attend(
     for part in (mod, mod_grad):
         if part is not None and not isinstance(part, KernelInterface):
             raise ValueError(f"score_mod is {part!r}, needs a triton.jit function")
-    if (q_pos is None) != (kv_pos is None):
-        given, missing = ("kv_pos", "q_pos") if q_pos is None else ("q_pos", "kv_pos")
-        raise ValueError(f"{given} is given without {missing}")
     tensors = (
-        _rows(q_pos, "q_pos", query),
-        _rows(kv_pos, "kv_pos", key),
+        *position_rows(query, key, q_pos, kv_pos),
         None if slopes is None else slopes.to(query.device, torch.float32).contiguous(),
     )
     constants = {
@@ -216,16 +212,29 @@ def attend(
     return (out, lse) if return_lse else out
 
 
-def _rows(pos: Tensor | None, name: str, x: Tensor) -> Tensor | None:
-    """Return positions as int32 ``[B, size]``."""
-    if pos is None:
-        return None
-    batch, size = x.shape[0], x.shape[2]
-    if tuple(pos.shape) not in ((size,), (batch, size)):
-        raise ValueError(
-            f"{name} has shape {tuple(pos.shape)}, needs ({size},) or ({batch}, {size})"
-        )
-    return pos.to(x.device, torch.int32).expand(batch, size).contiguous()
+def position_rows(
+    query: Tensor, key: Tensor, q_pos: Tensor | None, kv_pos: Tensor | None
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return positions as int32 ``[B, L]`` and ``[B, S]``, where they are given.
+
+    Raises:
+        ValueError: they come for one side only, or have another shape.
+    """
+    if q_pos is None and kv_pos is None:
+        return None, None
+    rows = []
+    for name, pos, x in (("q_pos", q_pos, query), ("kv_pos", kv_pos, key)):
+        if pos is None:
+            given = "kv_pos" if name == "q_pos" else "q_pos"
+            raise ValueError(f"{given} is given without {name}")
+        batch, size = x.shape[0], x.shape[2]
+        if tuple(pos.shape) not in ((size,), (batch, size)):
+            raise ValueError(
+                f"{name} has shape {tuple(pos.shape)}, "
+                f"needs ({size},) or ({batch}, {size})"
+            )
+        rows.append(pos.to(x.device, torch.int32).expand(batch, size).contiguous())
+    return rows[0], rows[1]
 
 
 def check_shapes(query: Tensor, key: Tensor, value: Tensor) -> None:

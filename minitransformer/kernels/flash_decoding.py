@@ -20,9 +20,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from minitransformer.kernels.flash_attention import check_shapes
+from minitransformer.kernels.flash_attention import check_shapes, position_rows
 from minitransformer.kernels.flash_scores import INF, LOG2E
-from minitransformer.kernels.launch import check_inputs
+from minitransformer.kernels.launch import check_forward_only, check_inputs
 from minitransformer.kernels.tiles import decoding_tile
 
 MOST_QUERIES = 64
@@ -150,11 +150,7 @@ def _run(
 
 def _check(query: Tensor, key: Tensor, value: Tensor) -> None:
     check_inputs(query=query, key=key, value=value)
-    for name, x in (("query", query), ("key", key), ("value", value)):
-        if x.requires_grad and torch.is_grad_enabled():
-            raise ValueError(f"{name} needs a gradient, decoding has none")
-        if x.ndim == 4 and x.numel() == 0:
-            raise ValueError(f"{name} has shape {tuple(x.shape)}, needs numbers")
+    check_forward_only("decoding", query=query, key=key, value=value)
     rows = query.shape[1] // max(key.shape[1], 1) * query.shape[2]
     if rows > MOST_QUERIES:
         raise ValueError(
@@ -196,19 +192,7 @@ def attention(
     """
     _check(query, key, value)
     check_shapes(query, key, value)
-    if (q_pos is None) != (kv_pos is None):
-        given, missing = ("kv_pos", "q_pos") if q_pos is None else ("q_pos", "kv_pos")
-        raise ValueError(f"{given} is given without {missing}")
-    rows = {}
-    for name, pos, x in (("q_pos", q_pos, query), ("kv_pos", kv_pos, key)):
-        sizes = ((x.shape[2],), (x.shape[0], x.shape[2]))
-        if pos is None:
-            continue
-        if tuple(pos.shape) not in sizes:
-            raise ValueError(
-                f"{name} has shape {tuple(pos.shape)}, needs {sizes[0]} or {sizes[1]}"
-            )
-        rows[name] = pos.to(x.device, torch.int32).expand(sizes[1]).contiguous()
+    q_pos, kv_pos = position_rows(query, key, q_pos, kv_pos)
     return _run(
         query,
         key,
@@ -217,7 +201,8 @@ def attention(
         scale=scale,
         causal=causal,
         return_lse=return_lse,
-        **rows,
+        q_pos=q_pos,
+        kv_pos=kv_pos,
     )
 
 

@@ -27,7 +27,7 @@ from torch import Tensor
 from minitransformer.kernels.descriptors import aligned, descriptor
 from minitransformer.kernels.flash_attention import check_shapes
 from minitransformer.kernels.flash_scores import INF, LOG2E, keys_of
-from minitransformer.kernels.launch import check_inputs
+from minitransformer.kernels.launch import check_forward_only, check_inputs
 from minitransformer.kernels.tiles import int8_tile
 
 STEPS = tl.constexpr(127.0)
@@ -170,12 +170,7 @@ def attention(
     """
     check_inputs(query=query, key=key, value=value)
     check_shapes(query, key, value)
-    inputs = {"query": query, "key": key, "value": value}
-    for name, x in inputs.items():
-        if x.requires_grad and torch.is_grad_enabled():
-            raise ValueError(f"{name} needs a gradient, int8 attention has none")
-        if x.numel() == 0:
-            raise ValueError(f"{name} has shape {tuple(x.shape)}, needs numbers")
+    check_forward_only("int8 attention", query=query, key=key, value=value)
     scale = query.shape[3] ** -0.5 if scale is None else scale
     if not scale > 0:
         raise ValueError(f"scale is {scale}, needs to be above 0")

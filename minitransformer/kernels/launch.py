@@ -64,3 +64,20 @@ def processors(device: torch.device) -> int:
     if device.type != "cuda":
         return 2
     return int(torch.cuda.get_device_properties(device).multi_processor_count)
+
+
+def check_forward_only(kernel: str, **tensors: Tensor) -> None:
+    """Raise unless a kernel without a backward pass can run on these tensors.
+
+    Args:
+        kernel: what an error calls it.
+        tensors: its inputs by name.
+
+    Raises:
+        ValueError: an input is empty, or needs a gradient while they are recorded.
+    """
+    for name, x in tensors.items():
+        if x.requires_grad and torch.is_grad_enabled():
+            raise ValueError(f"{name} needs a gradient, {kernel} has none")
+        if x.numel() == 0:
+            raise ValueError(f"{name} has shape {tuple(x.shape)}, needs numbers")

@@ -45,3 +45,16 @@ def test_a_strided_last_axis_is_refused():
 def test_devices_must_agree():
     with pytest.raises(ValueError, match="y is on meta, x on"):
         launch.check_inputs(x=here(3), y=torch.zeros(3, device="meta"))
+
+
+def test_a_kernel_without_a_backward_pass_refuses_to_lose_a_gradient():
+    x = here(3).requires_grad_()
+    with pytest.raises(ValueError, match="x needs a gradient, it has none"):
+        launch.check_forward_only("it", x=x)
+    with torch.no_grad():
+        launch.check_forward_only("it", x=x)
+
+
+def test_nothing_is_refused_where_no_program_would_run():
+    with pytest.raises(ValueError, match=r"x has shape \(0, 4\), needs numbers"):
+        launch.check_forward_only("it", x=here(0, 4))

@@ -48,7 +48,7 @@ def naive_lightning_attention(
     return out, now
 
 
-def check_lightning(
+def _check_shapes(
     query: Tensor, key: Tensor, value: Tensor, decay: Tensor, state: Tensor | None
 ) -> None:
     """Raise ``ValueError`` unless the inputs of lightning attention fit together."""
@@ -99,7 +99,7 @@ def lightning_attention(
     Raises:
         ValueError: shapes do not fit, or ``block`` is below 1.
     """
-    check_lightning(query, key, value, decay, state)
+    _check_shapes(query, key, value, decay, state)
     if block < 1:
         raise ValueError(f"block is {block}, needs at least 1")
     (batch, heads, length, head_dim), value_dim = query.shape, value.shape[3]
