@@ -17,17 +17,13 @@ from timing import best_of, refuse_while_red
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
+from minitransformer.attention.sdpa import sdpa
 from minitransformer.models.convert import to_hugging_face
-from minitransformer.models.presets import gpt2, llama
+from minitransformer.models.presets import causal, gpt2, llama
 
 VOCAB, DIM, LAYERS, HEADS, LENGTH = 8192, 256, 7, 8, 512
 HIDDEN = {"gpt2": 4 * DIM, "llama": 688}
 SIZES = {"vocab_size": VOCAB, "dim": DIM, "num_layers": LAYERS, "num_heads": HEADS}
-
-
-def sdpa(query: Tensor, key: Tensor, value: Tensor, *, q_pos: None, kv_pos: None):
-    """PyTorch's attention as an ``attend`` function, for whole texts only."""
-    return F.scaled_dot_product_attention(query, key, value, is_causal=True)
 
 
 class PlainBlock(nn.Module):
@@ -110,7 +106,7 @@ def twins(kind: str) -> dict[str, nn.Module]:
         "gpt2": (gpt2, {"max_seq_len": LENGTH}),
         "llama": (llama, {}),
     }[kind]
-    ours = preset(**SIZES, **more)
+    ours = preset(**SIZES, **more, attend=causal)
     with_sdpa = preset(**SIZES, **more, attend=sdpa)
     state = ours.state_dict()
     with_sdpa.load_state_dict(state)
