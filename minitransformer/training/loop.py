@@ -9,7 +9,8 @@ A step over a batch of ``B`` windows, in ``A`` parts that fit into memory::
 The parts are of one size, so the mean of their gradients is the gradient of the whole
 batch. Everything that a step depends on goes into a checkpoint: weights, means of the
 optimizer, number of the step, and the generators, so that a run that was killed goes on
-as if it had not been.
+as if it had not been. Of many processes each draws its own dropout; a checkpoint has
+the generators of all.
 
 Source of clipping: Pascanu et al., arXiv 1211.5063.
 """
@@ -36,6 +37,7 @@ from minitransformer.training.parallel import (
     ONE,
     World,
     fill_,
+    gather,
     mean,
     quiet,
     share,
@@ -192,6 +194,8 @@ def train(
         raise ValueError("patience is given without judge")
     _rate(recipe, 0)  # a schedule that makes no sense is refused now
     spread_model = spread(model, place)
+    if place.rank:  # each process drops something else
+        torch.manual_seed(torch.initial_seed() + place.rank)
     optimizer = AdamW(decay_groups(model, recipe.decay), betas=recipe.betas)
     run = Run(model, optimizer, torch.Generator().manual_seed(recipe.seed))
     if folder is not None:
@@ -297,10 +301,12 @@ def _tensors(run: Run) -> Iterator[tuple[str, Tensor]]:
 
 def _save(run: Run, recipe: Recipe, folder: Path, place: World) -> None:
     tensors = {name: whole(x) for name, x in _tensors(run)}
+    random = {"random.draw": run.generator.get_state()}
+    for rank, states in enumerate(gather(_random_states(), place)):
+        random |= {f"random.{name}.{rank}": state for name, state in states.items()}
     if place.rank != 0:
         return
-    tensors |= {f"best.{name}": x for name, x in run.best.items()}
-    tensors |= {f"random.{name}": x for name, x in _random_states(run).items()}
+    tensors |= {f"best.{name}": x for name, x in run.best.items()} | random
     about = {
         "recipe": _plain(recipe),
         "step": run.step,
@@ -338,9 +344,11 @@ def _resume(run: Run, recipe: Recipe, folder: Path, place: World) -> None:
         run.best = _under("best.", saved.tensors)
     states = _under("random.", saved.tensors)
     run.generator.set_state(states["draw"])
-    torch.set_rng_state(states["torch"])
-    if "cuda" in states and torch.cuda.is_available():
-        torch.cuda.set_rng_state(states["cuda"])
+    rank = place.rank  # if there are more processes than before, the new have none
+    if f"torch.{rank}" in states:
+        torch.set_rng_state(states[f"torch.{rank}"])
+    if f"cuda.{rank}" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states[f"cuda.{rank}"])
 
 
 def live_curve() -> Callable[[list[Row]], None]:
@@ -372,8 +380,9 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def _random_states(run: Run) -> dict[str, Tensor]:
-    states = {"draw": run.generator.get_state(), "torch": torch.get_rng_state()}
+def _random_states() -> dict[str, Tensor]:
+    """Return the state of this process's global generators."""
+    states = {"torch": torch.get_rng_state()}
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         states["cuda"] = torch.cuda.get_rng_state()
     return states
