@@ -9,6 +9,7 @@ import ast
 import builtins
 import hashlib
 import json
+import math
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -234,6 +235,8 @@ def load_marks(path: Path, depends_on: str | None = None) -> list[Mark] | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         marks = [Mark(**mark) for mark in content["marks"]]
+        sums = sum(mark.points for mark in marks), sum(mark.possible for mark in marks)
+        fits = depends_on in (None, content["depends_on"]) and max(sums) < math.inf
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return marks if depends_on in (None, content["depends_on"]) else None
+    return marks if fits else None
