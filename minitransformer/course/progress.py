@@ -64,7 +64,7 @@ def standing(name: str, root: Path) -> Standing:
     notebook = grade.read(root / "solutions" / name / f"{name}.ipynb")
     checks = [cell for cell in notebook.cells if grade.role(cell) == "check"]
     earned = {mark.check: mark.points for mark in load(name, root)}
-    most = {grade.grade_id(c): float(c.metadata["nbgrader"]["points"]) for c in checks}
+    most = {grade.grade_id(c): grade.points_of(c) for c in checks}
     points = {check: min(earned.get(check, 0), most[check]) for check in most}
     title = notebook.cells[0].source.partition("\n")[0]
     about = {e["id"]: e for e in notebook.metadata["minitransformer"]["exercises"]}
