@@ -9,6 +9,7 @@ import ast
 import builtins
 import hashlib
 import json
+import math
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -51,6 +52,11 @@ def role(cell: NotebookNode) -> str:
 def grade_id(cell: NotebookNode) -> str:
     """Return the id by which nbgrader knows a cell, empty if it has none."""
     return str(cell.metadata.get("nbgrader", {}).get("grade_id", ""))
+
+
+def points_of(check: NotebookNode) -> float:
+    """Return how many points a check can give."""
+    return float(check.metadata["nbgrader"]["points"])
 
 
 def read(path: Path) -> NotebookNode:
@@ -159,7 +165,7 @@ def free_names(source: str) -> set[str]:
 
 def run_check(cell: NotebookNode, given: str, attempts: _Attempts) -> Mark:
     """Run one check here, with the names that it lacks bound to the submission's."""
-    check, possible = grade_id(cell), float(cell.metadata["nbgrader"]["points"])
+    check, possible = grade_id(cell), points_of(cell)
     names: dict[str, Any] = {"__name__": "check", "print": lambda *_, **__: None}
     exec(compile(given, "given", "exec"), names)
     try:
@@ -201,18 +207,23 @@ def grade(
         this returns; what went wrong stands in the messages.
     """
     wanted = read(solution)
-    checks = [cell for cell in wanted.cells if role(cell) == "check"]
     given = "\n".join(cell.source for cell in wanted.cells if role(cell) == "given")
     try:
         cells = cells_to_run(wanted, read(submission))
     except ValueError as error:
-        points = [(grade_id(c), c.metadata["nbgrader"]["points"]) for c in checks]
-        return [Mark(check, 0, float(most), str(error)) for check, most in points]
+        return no_marks(solution, str(error))
     attempts = _Attempts(*cells, seconds, confined)
     try:
+        checks = [cell for cell in wanted.cells if role(cell) == "check"]
         return [run_check(cell, given, attempts) for cell in checks]
     finally:
         attempts.close()
+
+
+def no_marks(solution: Path, message: str) -> list[Mark]:
+    """Return marks of zero for all checks of a set, with one message."""
+    checks = [cell for cell in read(solution).cells if role(cell) == "check"]
+    return [Mark(grade_id(cell), 0, points_of(cell), message) for cell in checks]
 
 
 def fingerprint(*paths: Path) -> str:
@@ -224,7 +235,7 @@ def save_marks(path: Path, marks: list[Mark], depends_on: str) -> None:
     """Write marks to a file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {"depends_on": depends_on, "marks": [asdict(mark) for mark in marks]}
-    temporary = path.with_suffix(".partial")
+    temporary = path.with_suffix(f".{os.getpid()}.partial")
     temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
     os.replace(temporary, path)
 
@@ -234,6 +245,8 @@ def load_marks(path: Path, depends_on: str | None = None) -> list[Mark] | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         marks = [Mark(**mark) for mark in content["marks"]]
+        sums = sum(mark.points for mark in marks), sum(mark.possible for mark in marks)
+        fits = depends_on in (None, content["depends_on"]) and max(sums) < math.inf
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return marks if depends_on in (None, content["depends_on"]) else None
+    return marks if fits else None
