@@ -96,8 +96,12 @@ def check_torch() -> Iterator[Finding]:
     try:
         yield Finding("ok", "Triton", metadata.version("triton"))
     except metadata.PackageNotFoundError:
-        remedy = "for part 7, on Linux: .venv/bin/pip install -e '.[kernels]'"
-        yield Finding("note", "Triton", "not installed", remedy)
+        system = (platform.system(), platform.machine())
+        remedy = "book/elsewhere.md has a way; or only read these, outputs are stored"
+        if system == ("Linux", "x86_64"):
+            remedy = "run python3 -m minitransformer; it installs what is missing"
+        text = f"not installed on {' '.join(system)}; lessons 7.1 to 7.5 need it"
+        yield Finding("note", "Triton", text, remedy)
 
 
 def check_processor() -> Finding:
