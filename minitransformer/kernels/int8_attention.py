@@ -27,18 +27,35 @@ from torch import Tensor
 from minitransformer.kernels.descriptors import aligned, descriptor
 from minitransformer.kernels.flash_attention import check_shapes
 from minitransformer.kernels.flash_scores import INF, LOG2E, keys_of
-from minitransformer.kernels.launch import check_forward_only, check_inputs
-from minitransformer.kernels.tiles import int8_tile
+from minitransformer.kernels.launch import (
+    INTERPRETED,
+    check_forward_only,
+    check_inputs,
+)
+from minitransformer.kernels.tiles import FlashTile, int8_tile
 
-STEPS = tl.constexpr(127.0)
+LIFT = 8  # weights in float8 go up to 2 ** 8: below 2 ** -17 of the peak they are 0
+GREATEST = {torch.int8: 127.0, torch.float8_e4m3fn: 448.0}
+IN_INTERPRETER = tl.constexpr(INTERPRETED)
+
+
+@triton.jit
+def to_type(x, dtype: tl.constexpr):
+    """Round float32 to another float; the interpreter's own way loses carries."""
+    if IN_INTERPRETER and dtype == tl.float8e4nv:
+        bits = x.to(tl.int32, bitcast=True)  # keep 4 bits of 24, ties to even
+        bits = (bits + 0x7FFFF + ((bits >> 20) & 1)) & -0x100000
+        fixed = (x + 24576.0) - 24576.0  # below 2 ** -6 steps are of 2 ** -9
+        x = tl.where(tl.abs(x) < 0.015625, fixed, bits.to(tl.float32, bitcast=True))
+    return x.to(dtype)
 
 
 @triton.jit
 def _round(
-    x_desc, mean_ptr, whole_desc, scale_ptr, heads, length, blocks,
+    x_desc, mean_ptr, whole_desc, scale_ptr, heads, length, blocks, greatest,
     ROWS: tl.constexpr, E: tl.constexpr, SMOOTH: tl.constexpr,
 ):  # fmt: skip
-    """Round a block of rows to int8, its mean row taken off."""
+    """Round a block of rows to eight bits, its mean row taken off."""
     block, head = tl.program_id(0), tl.program_id(1)
     b, h = head // heads, head % heads
     rows = block * ROWS + tl.arange(0, ROWS)
@@ -46,10 +63,12 @@ def _round(
     if SMOOTH:
         x = x - tl.load(mean_ptr + head * E + tl.arange(0, E))[None, :]
         x = tl.where((rows < length)[:, None], x, 0.0)
-    step = tl.maximum(tl.max(tl.abs(x)) / STEPS, 1e-30)
+    step = tl.maximum(tl.max(tl.abs(x)) / greatest, 1e-30)
     x = x / step
-    x = tl.where(x >= 0, tl.floor(x + 0.5), tl.ceil(x - 0.5)).to(tl.int8)
-    whole_desc.store([b, h, block * ROWS, 0], x.reshape(1, 1, ROWS, E))
+    if whole_desc.dtype == tl.int8:
+        x = tl.where(x >= 0, tl.floor(x + 0.5), tl.ceil(x - 0.5))
+    x = to_type(x, whole_desc.dtype).reshape(1, 1, ROWS, E)
+    whole_desc.store([b, h, block * ROWS, 0], x)
     tl.store(scale_ptr + head * blocks + block, step)
 
 
@@ -57,9 +76,10 @@ def _round(
 def _walk(
     acc, total, peak, q, q_scale, k_desc, v_desc, k_scale_ptr, b, kv_head, at, rows,
     offset, kv_len, lo, hi, BN: tl.constexpr, E: tl.constexpr, CAUSAL: tl.constexpr,
-    MASK: tl.constexpr, PRECISION: tl.constexpr,
+    MASK: tl.constexpr, TURNED: tl.constexpr, LIFT: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Walk over the keys from ``lo`` to ``hi``."""
+    """Walk over the keys from ``lo`` to ``hi``; weights are up to ``2 ** LIFT``."""
     for n in tl.range(lo, hi, BN):
         k = k_desc.load([b, kv_head, n, 0]).reshape(BN, E)
         s = tl.dot(q, k.T).to(tl.float32)
@@ -72,20 +92,25 @@ def _walk(
             s = tl.where(seen, s, -INF)
         new = tl.maximum(peak, tl.max(s, 1) * scale)
         shift = tl.where(new == -INF, 0.0, new) if MASK else new
-        p = tl.math.exp2(s * scale - shift[:, None])
+        p = tl.math.exp2(s * scale - (shift - LIFT)[:, None])
         kept = tl.math.exp2(peak - shift)
         total = total * kept + tl.sum(p, 1)
-        v = v_desc.load([b, kv_head, n, 0]).reshape(BN, E)
-        acc = tl.dot(p.to(v.dtype), v, acc * kept[:, None], input_precision=PRECISION)
+        if TURNED:
+            v = v_desc.load([b, kv_head, 0, n]).reshape(E, BN).T
+        else:
+            v = v_desc.load([b, kv_head, n, 0]).reshape(BN, E)
+        p = to_type(p, v.dtype)
+        acc = tl.dot(p, v, acc * kept[:, None], input_precision=PRECISION)
         peak = new
     return acc, total, peak
 
 
 @triton.jit
 def _forward(
-    q_desc, k_desc, v_desc, out_desc, lse_ptr, q_scale_ptr, k_scale_ptr, heads,
-    kv_heads, q_len, kv_len, scale, BM: tl.constexpr, BN: tl.constexpr, E: tl.constexpr,
-    CAUSAL: tl.constexpr, PRECISION: tl.constexpr,
+    q_desc, k_desc, v_desc, out_desc, lse_ptr, q_scale_ptr, k_scale_ptr, v_scale_ptr,
+    heads, kv_heads, q_len, kv_len, scale, BM: tl.constexpr, BN: tl.constexpr,
+    E: tl.constexpr, CAUSAL: tl.constexpr, TURNED: tl.constexpr, LIFT: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):  # fmt: skip
     block = tl.num_programs(0) - 1 - tl.program_id(0)
     start = block * BM
@@ -105,21 +130,26 @@ def _forward(
         acc, total, peak = _walk(
             acc, total, peak, q, q_scale, k_desc, v_desc, k_scale_ptr, b, kv_head, at,
             rows, offset, kv_len, bounds[part], bounds[part + 1], BN, E, CAUSAL,
-            part == 2, PRECISION,
+            part == 2, TURNED, LIFT, PRECISION,
         )  # fmt: skip
     empty = total == 0.0
     total = tl.where(empty, 1.0, total)
-    lse = tl.where(empty, -INF, peak / LOG2E + tl.log(total))
+    lse = tl.where(empty, -INF, (peak - LIFT) / LOG2E + tl.log(total))
     tl.store(lse_ptr + tl.program_id(1) * q_len + rows, lse, mask=rows < q_len)
-    acc = (acc / total[:, None]).to(out_desc.dtype)
+    acc = acc / total[:, None]
+    if TURNED:
+        acc = acc * tl.load(v_scale_ptr + b * kv_heads + kv_head)
+    acc = acc.to(out_desc.dtype)
     out_desc.store([b, h, start, 0], acc.reshape(1, 1, BM, E))
 
 
-def _to_int8(x: Tensor, mean: Tensor | None, rows: int) -> tuple[Tensor, Tensor]:
-    """Return ``x`` less its mean in int8, and the scales of its blocks of rows."""
+def rounded(
+    x: Tensor, mean: Tensor | None, rows: int, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Return ``x`` less its mean in eight bits, and the scales of blocks of rows."""
     batch, heads, length, head_dim = x.shape
     blocks = triton.cdiv(length, rows)
-    whole = torch.empty(x.shape, dtype=torch.int8, device=x.device)
+    whole = torch.empty(x.shape, dtype=dtype, device=x.device)
     scales = torch.empty((batch, heads, blocks), dtype=torch.float32, device=x.device)
     _round[(blocks, batch * heads)](
         descriptor(x, rows),
@@ -129,6 +159,7 @@ def _to_int8(x: Tensor, mean: Tensor | None, rows: int) -> tuple[Tensor, Tensor]
         heads,
         length,
         blocks,
+        GREATEST[dtype],
         ROWS=rows,
         E=head_dim,
         SMOOTH=mean is not None,
@@ -150,7 +181,7 @@ def attention(
     """Let every query take a weighted mean of the values, with rounded scores.
 
     Args:
-        query: ``[B, H, L, E]``; E is 16, 32, 64, 128 or 256.
+        query: ``[B, H, L, E]``; E is 32, 64, 128 or 256.
         key: ``[B, Hkv, S, E]``, where ``Hkv`` divides ``H``.
         value: ``[B, Hkv, S, E]``.
         return_lse: also return the logarithm of the sum of exponentials of each row.
@@ -168,27 +199,72 @@ def attention(
             another type, shape or head_dim than the kernel takes, is empty, or needs a
             gradient.
     """
+    check(query, key, value, scale, "int8 attention")
+    tile = int8_tile(query.shape[3], query.dtype)
+    inputs = query, key, aligned(value)
+    return attend(
+        inputs, tile, torch.int8, None, return_lse, scale, causal=causal, smooth=smooth
+    )
+
+
+def check(
+    query: Tensor, key: Tensor, value: Tensor, scale: float | None, kernel: str
+) -> None:
+    """Raise ``ValueError`` unless a kernel with eight bits can run on the inputs."""
     check_inputs(query=query, key=key, value=value)
     check_shapes(query, key, value)
-    check_forward_only("int8 attention", query=query, key=key, value=value)
-    scale = query.shape[3] ** -0.5 if scale is None else scale
-    if not scale > 0:
+    check_forward_only(kernel, query=query, key=key, value=value)
+    if query.shape[3] < 32:  # the matrix unit sums 32 products of eight bits at once
+        raise ValueError(f"head_dim is {query.shape[3]}, {kernel} needs at least 32")
+    if scale is not None and not scale > 0:
         raise ValueError(f"scale is {scale}, needs to be above 0")
+
+
+def attend(
+    inputs: tuple[Tensor, Tensor, Tensor],
+    tile: FlashTile,
+    dtype: torch.dtype,
+    v_scales: Tensor | None,
+    return_lse: bool,
+    scale: float | None,
+    *,
+    causal: bool,
+    smooth: bool,
+) -> Any:
+    """Round queries and keys, and run the kernel.
+
+    Args:
+        inputs: query, key, and value as the kernel is to multiply it.
+        tile: of the kernel.
+        dtype: of the rounded queries and keys.
+        v_scales: ``[B, Hkv]`` if the value is in float8, with its last axes swapped.
+        return_lse: see :func:`attention`; so the others.
+        scale: see there.
+        causal: see there.
+        smooth: see there.
+
+    Returns:
+        As :func:`attention`.
+    """
+    query, key, value = inputs
     (batch, heads, q_len, head_dim), (kv_heads, kv_len) = query.shape, key.shape[1:3]
-    tile = int8_tile(head_dim, query.dtype)
+    scale = head_dim**-0.5 if scale is None else scale
     mean = key.mean(dim=2, dtype=torch.float32) if smooth else None
-    q8, q_scales = _to_int8(aligned(query), None, tile.rows)
-    k8, k_scales = _to_int8(aligned(key), mean, tile.columns)
+    q8, q_scales = rounded(aligned(query), None, tile.rows, dtype)
+    k8, k_scales = rounded(aligned(key), mean, tile.columns, dtype)
     out = torch.empty(query.shape, dtype=query.dtype, device=query.device)
     lse = torch.empty(query.shape[:3], dtype=torch.float32, device=query.device)
+    turned = v_scales is not None
+    v_rows = head_dim if turned else tile.columns
     _forward[(triton.cdiv(q_len, tile.rows), batch * heads)](
         descriptor(q8, tile.rows),
         descriptor(k8, tile.columns),
-        descriptor(aligned(value), tile.columns),
+        descriptor(value, v_rows, tile.columns if turned else None),
         descriptor(out, tile.rows),
         lse,
         q_scales,
         k_scales,
+        v_scales,
         heads,
         kv_heads,
         q_len,
@@ -198,6 +274,8 @@ def attention(
         BN=tile.columns,
         E=head_dim,
         CAUSAL=causal,
+        TURNED=turned,
+        LIFT=LIFT if turned else 0,
         PRECISION="ieee" if query.dtype == torch.float32 else "tf32",
         num_warps=tile.warps,
         num_stages=tile.stages,

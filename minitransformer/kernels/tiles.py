@@ -170,6 +170,13 @@ def int8_tile(head_dim: int, dtype: torch.dtype) -> FlashTile:
     return FlashTile(128, 128 if head_dim == 128 else 64, 8, 3)
 
 
+def fp8_tile(head_dim: int) -> FlashTile:
+    """Choose the tile of attention with all factors in float8."""
+    if INTERPRETED:
+        return FlashTile(32, 32, 4, 1)
+    return FlashTile(64, 64, 4, 2) if head_dim == 256 else FlashTile(64, 128, 4, 3)
+
+
 class DecodingTile(NamedTuple):
     """Tile of decoding: ``part`` keys a program, ``columns`` of them at a time."""
 

@@ -7,12 +7,12 @@ pytest.importorskip("triton")
 
 from minitransformer.attention import core, masks
 from minitransformer.kernels import launch
-from minitransformer.kernels.int8_attention import _to_int8, attention
+from minitransformer.kernels.int8_attention import attention, rounded
 
 DEVICE = "cpu" if launch.INTERPRETED else "cuda"
 
 
-def example(length=50, kv_length=70, heads=4, kv_heads=2, head_dim=16, shift=0.0):
+def example(length=50, kv_length=70, heads=4, kv_heads=2, head_dim=32, shift=0.0):
     generator = torch.Generator().manual_seed(0)
     sizes = [(heads, length), (kv_heads, kv_length), (kv_heads, kv_length)]
     query, key, value = (
@@ -42,7 +42,7 @@ def test_it_errs_no_more_than_its_scores_are_rounded(length, kv_length, causal):
         mask_mod=masks.causal if causal else None,
         return_lse=True,
     )
-    most = bound(query, key - key.mean(dim=2, keepdim=True), 0.25)
+    most = bound(query, key - key.mean(dim=2, keepdim=True), 32**-0.5)
     assert torch.equal(lse.isfinite(), sums.isfinite())
     assert (lse - sums).nan_to_num(0).abs().max() <= most
     # weights change by factors between exp(-2 most) and exp(2 most)
@@ -64,14 +64,14 @@ def test_without_smoothing_the_lse_is_right_too():
     query, key, value = example()
     _, lse = attention(query, key, value, return_lse=True, smooth=False)
     _, wanted = core.attention(query, key, value, return_lse=True)
-    assert (lse - wanted).abs().max() <= bound(query, key, 0.25)
+    assert (lse - wanted).abs().max() <= bound(query, key, 32**-0.5)
 
 
 def test_rounding_is_to_the_nearest_step_with_one_scale_a_block():
     x = torch.zeros(1, 1, 33, 16, device=DEVICE)
     x[0, 0, 0, :4] = torch.tensor([127.0, -127.0, 0.4, 0.6])
     x[0, 0, 32, 0] = 1.0
-    whole, scales = _to_int8(x, None, 32)
+    whole, scales = rounded(x, None, 32, torch.int8)
     assert scales.flatten().tolist() == pytest.approx([1.0, 1.0 / 127.0])
     assert whole[0, 0, 0, :4].tolist() == [127, -127, 0, 1]
     assert whole[0, 0, 32, 0] == 127
@@ -95,8 +95,12 @@ def test_a_gradient_is_refused_unless_none_is_recorded():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"key": (2, 2, 5, 32)}, "key has head_dim 32, query has 16"),
-        ({"query": (2, 4, 0, 16)}, r"query has shape \(2, 4, 0, 16\), needs numbers"),
+        ({"key": (2, 2, 5, 64)}, "key has head_dim 64, query has 32"),
+        ({"query": (2, 4, 0, 32)}, r"query has shape \(2, 4, 0, 32\), needs numbers"),
+        (
+            dict.fromkeys(("query", "key", "value"), (2, 2, 5, 16)),
+            "head_dim is 16, .* needs at least 32",
+        ),
         ({"scale": 0.0}, "scale is 0.0, needs to be above 0"),
     ],
 )
