@@ -8,6 +8,13 @@ vector :math:`u_q`, an answer :math:`y_q` (1 is yes) and a weight :math:`n_q`,
     u_q \gets u_q - \alpha \sum_j e_{jq} h_j, \qquad
     v_c \gets v_c - \alpha \sum_{j: c \in C_j} \sum_q e_{jq} u_q.
 
+The authors' program learns word after word, so that each finds what those before it
+have changed. In a block all errors are those before it. With noise words, the
+:math:`u_q` that goes back to the neighbors therefore has the steps of all other words
+of the block (:func:`learn_noise`), not half of them as in turn; the steps of
+:math:`v_c` have none of each other. To second order in :math:`\alpha` that is the same.
+Where a step is so long that this order says little, it counts less.
+
 Three things make it fast. A window is one stretch of the text, so its mean comes from
 running sums (:func:`means`), and so does what goes back (:func:`give_back`). What all
 inputs share, the noise words and the top of the tree, is a product of matrices. Of the
@@ -23,7 +30,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import embedding_bag
+from torch.linalg import vecdot
+from torch.nn.functional import embedding_bag, pad
 
 from minitransformer.embeddings.vocabulary import Paths
 
@@ -113,6 +121,8 @@ def naive_block(
     windows: list[list[int]],
     questions: list[list[tuple[int, float, float]]],
     alpha: float,
+    *,
+    late: bool,
 ) -> tuple[Array, Array]:
     """Return both tables after the step of a block, by the definition, none cut short.
 
@@ -122,15 +132,23 @@ def naive_block(
         windows: the neighbors of each word of the block.
         questions: row of ``outputs``, answer and weight of all that each is asked.
         alpha: learning rate.
+        late: whether the outputs that go back have the steps of all other questions,
+            the less the more the loss curves along them.
     """
     after, after_outputs = vectors.astype(float), outputs.astype(float)
+    steps, bend = [], np.zeros(len(outputs))
     for near, asked in zip(windows, questions, strict=True):
         h = sum(vectors[c] for c in near) / len(near)
         for row, answer, weight in asked:
             error = weight * (1 / (1 + np.exp(-h @ outputs[row])) - answer)
             after_outputs[row] -= alpha * error * h
-            for c in near:
-                after[c] -= alpha * error * outputs[row]
+            steps.append((near, row, error, alpha * error * h))
+            bend[row] += alpha / 8 * weight * (h @ h)
+    for near, row, error, own in steps:
+        others = after_outputs[row] + own - outputs[row]
+        u = outputs[row] + late * max(0, 1 - bend[row]) * others
+        for c in near:
+            after[c] -= alpha * error * u
     return after, after_outputs
 
 
@@ -214,25 +232,42 @@ def learn_noise(
 ) -> Tensor:
     """Learn to tell each word from noise words; return the inputs' gradients.
 
-    Steps are cut as in :func:`~minitransformer.embeddings.word2vec.learn_block`.
+    These are taken at the outputs as the rest of the block leaves them, or between that
+    and as they were: a step as long as
+    :func:`~minitransformer.embeddings.word2vec.learn_block` allows counts 0. Steps are
+    cut as there. The block is cut into as many pieces of one length as there are rows
+    of noise words, which the inputs of a piece share.
 
     Args:
         inputs: ``[block, dim]``.
         outputs: output vectors of the words, ``[words, dim]``; changed in place.
         words: the true word of each input, ``[block]``.
-        noise: the noise words that all inputs share, ``[noise]``.
+        noise: noise words, ``[pieces, noise]``.
         negative: noise words a prediction; each shared one counts negative / noise.
         alpha: learning rate.
     """
-    rows = torch.from_numpy(np.concatenate([words, noise]))
+    block, (pieces, shared) = len(words), noise.shape
+    length = -(-block // pieces)
+    rows = torch.from_numpy(np.concatenate([words, noise.ravel()]))
     given = outputs.index_select(0, rows)
-    true, false = given[: len(words)], given[len(words) :]
-    yes = torch.sigmoid((inputs * true).sum(dim=1)).sub_(1)[:, None]
-    no = torch.sigmoid(inputs @ false.T).mul_(negative / len(noise))
-    change = torch.addmm(true * yes, no, false)
-    curve = inputs.square().sum(dim=1) * (alpha / 8)
-    of_noise = (curve.sum() * (negative / len(noise))).expand(len(noise))
-    cut = torch.bincount(rows, torch.cat([curve, of_noise])).clamp_min(1)[rows]
-    steps = torch.cat([inputs * yes, no.T @ inputs]).div_(cut.to(inputs)[:, None])
-    outputs.index_add_(0, rows, steps, alpha=-alpha)
-    return change
+    true, false = given[:block], given[block:].view(pieces, shared, -1)
+    cut = pad(inputs, (0, 0, 0, pieces * length - block)).view(pieces, length, -1)
+    yes = vecdot(inputs, true).sigmoid_().sub_(1)[:, None]
+    no = torch.bmm(cut, false.mT).sigmoid_().mul_(negative / shared)
+    curve = vecdot(cut, cut).mul_(alpha / 8)
+    of_noise = curve.sum(dim=1, keepdim=True).mul_(negative / shared)
+    curve = torch.cat([curve.flatten()[:block], of_noise.expand(-1, shared).flatten()])
+    bend = torch.bincount(rows, curve).index_select(0, rows).to(inputs)[:, None]
+    rates = bend.clamp_min(1).reciprocal_().mul_(-alpha)
+    steps = torch.empty_like(given)
+    torch.mul(inputs, yes * rates[:block], out=steps[:block])
+    torch.bmm(no.mT, cut, out=steps[block:].view_as(false))
+    steps[block:].mul_(rates[block:])
+    outputs.index_add_(0, rows, steps)
+    trust = (1 - bend).clamp_min_(0)
+    given.lerp_(outputs.index_select(0, rows), trust)
+    change = torch.bmm(no, false).flatten(0, 1)[:block].addcmul_(true, yes)
+    rates *= trust
+    own = torch.bmm(no.square(), rates[block:].view(pieces, shared, 1))
+    own = own.flatten(0, 1)[:block].addcmul_(yes.square(), rates[:block])
+    return change.addcmul_(inputs, own, value=-1)

@@ -24,13 +24,14 @@ text in blocks of up to 64 words, each in a few of them. CBOW, in
 Source: Mikolov et al., arXiv:1301.3781 (the two models) and arXiv:1310.4546 (negative
 sampling, sub-sampling). Different from the paper, and why:
 
-- The words of a block share one draw of noise words, each weighted so that the expected
-  loss is that of ``negative`` draws a pair. A draw a pair would move ten times as many
-  rows of memory. (After Ji et al., arXiv:1604.04661, who share within a window.)
+- The words of a block, up to 64, share one draw of noise words, each weighted so that
+  the expected loss is that of ``negative`` draws a pair. A draw a pair would move ten
+  times as many rows of memory. (After Ji et al., arXiv:1604.04661, who share within a
+  window.) Of the longer blocks of CBOW each piece of 64 words has a draw of its own.
 - The gradients of a block are summed at the weights before it; the authors' program
   updates after each pair. So that the sum does not overshoot, blocks are shorter where
   a word is very frequent (:func:`block_length`), and steps where the loss curves much
-  (:func:`learn_block`).
+  (:func:`learn_block`). CBOW, whose blocks are long, makes up for it to second order.
 - As in that program and in gensim, the window of each word is drawn uniformly from 1 to
   ``window``.
 - Input vectors start uniform in plus or minus 1 / ``vector_size``, as in gensim; that
@@ -68,7 +69,7 @@ Array = NDArray[np.floating]
 Ints = NDArray[np.int64]
 
 SHORTEST_BLOCK, LONGEST_BLOCK, LONGEST_CBOW_BLOCK = 4, 64, 256  # words a block
-NOISE = 64  # noise words a block
+NOISE = 64  # noise words that a piece of a block shares, and words of a piece
 
 
 class Questions(NamedTuple):
@@ -366,7 +367,7 @@ class Word2Vec:
             turns = ask_turns(inside, words, self._paths)
             learn_block(self.wv.vectors, self.node_outputs, context, turns, self.alpha)
         if self.noise_outputs is not None:
-            asked = ask_noise(inside, words, self._draw(), self._negative)
+            asked = ask_noise(inside, words, self._draw(1)[0], self._negative)
             learn_block(self.wv.vectors, self.noise_outputs, context, asked, self.alpha)
 
     def _learn_cbow(self, ids: Ints, block: slice, near: Windows) -> None:
@@ -378,15 +379,16 @@ class Word2Vec:
             nodes = torch.from_numpy(self.node_outputs)
             change += learn_turns(inputs, nodes, words, self._tree, self.alpha)
         if self.noise_outputs is not None:
-            outputs, noise = torch.from_numpy(self.noise_outputs), self._draw()
+            outputs = torch.from_numpy(self.noise_outputs)
+            noise = self._draw(-(-len(words) // NOISE))
             change += learn_noise(
                 inputs, outputs, words, noise, self._negative, self.alpha
             )
         give_back(vectors, near, change.mul_(-self.alpha))
 
-    def _draw(self) -> Ints:
-        """Draw the noise words of a block."""
-        drawn = np.searchsorted(self._noise, self._rng.random(NOISE))
+    def _draw(self, pieces: int) -> Ints:
+        """Draw the noise words of so many pieces of a text, ``[pieces, NOISE]``."""
+        drawn = np.searchsorted(self._noise, self._rng.random((pieces, NOISE)))
         return np.minimum(drawn, len(self._noise) - 1)
 
 

@@ -71,13 +71,13 @@ def test_each_neighbor_gets_all_of_the_change(seed):
     assert vectors == pytest.approx(wanted, abs=1e-12)
 
 
-def check_step(seed, outputs, learn, questions):
+def check_step(seed, outputs, learn, questions, *, late):
     """Compare a step, with its windows, with that of the definition."""
     words, near, each = block_of(seed)
     vectors = tables(seed)[0]
     asked = [q if window else [] for q, window in zip(questions, each, strict=True)]
     each = [window or [0] for window in each]  # of one that is asked nothing
-    wanted = cbow.naive_block(vectors, outputs, each, asked, 0.01)
+    wanted = cbow.naive_block(vectors, outputs, each, asked, 0.01, late=late)
     table, rows = torch.from_numpy(vectors), torch.from_numpy(outputs)
     change = learn(cbow.means(table, near), rows, words)
     cbow.give_back(table, near, -0.01 * change)
@@ -85,17 +85,22 @@ def check_step(seed, outputs, learn, questions):
     assert outputs == pytest.approx(wanted[1], abs=1e-12)
 
 
-@given(seeds)
-def test_noise_is_learned_by_the_definition(seed):
-    noise = np.array([3, 3, 9, 1])
+@given(seeds, st.sampled_from([1, 2, 3, 14]))
+def test_noise_is_learned_by_the_definition_piece_by_piece(seed, pieces):
+    noise = np.random.default_rng(seed).integers(0, 12, (pieces, 4))
     words = block_of(seed)[0]
+    length = -(-len(words) // pieces)  # the last of three pieces is shorter
     check_step(
         seed,
         tables(seed)[1],
         lambda inputs, rows, words: cbow.learn_noise(
             inputs, rows, words, noise, 6, 0.01
         ),
-        [[(w, 1, 1), *((n, 0, 6 / 4) for n in noise)] for w in words],
+        [
+            [(w, 1, 1), *((n, 0, 6 / 4) for n in noise[place // length])]
+            for place, w in enumerate(words)
+        ],
+        late=True,
     )
 
 
@@ -115,6 +120,7 @@ def test_turns_are_learned_by_the_definition_at_the_top_and_below(seed, top):
             [(paths.nodes[w, k], 1 - paths.turns[w, k], 1) for k in way]
             for w, way in zip(words, ways, strict=True)
         ],
+        late=False,
     )
 
 
@@ -140,7 +146,7 @@ def test_a_text_of_lone_words_changes_nothing():
 
 def test_a_step_on_noise_is_cut_with_all_its_repeats():
     inputs, outputs = torch.full((2, 1), 4.0), torch.zeros(3, 1)
-    cbow.learn_noise(inputs, outputs, np.array([0, 0]), np.array([2, 2]), 3, 0.25)
+    cbow.learn_noise(inputs, outputs, np.array([0, 0]), np.array([[2, 2]]), 3, 0.25)
     # row 0: a step of 0.25 * 2 * 4 / 2, over 0.25 / 8 * 16 * 2, which is 1
     # row 2: of 0.25 * 2 inputs * 2 repeats * 3 / 2 * 4 / 2, over 0.25 / 8 * 16 * 6
     assert outputs.flatten().tolist() == [1.0, 0.0, -1.0]

@@ -236,7 +236,7 @@ def asked_in_training(monkeypatch):
         return ask(predicts, *rest)
 
     def cbow(inputs, outputs, words, noise, negative, alpha):
-        calls.append(Asked(words, noise, negative, len(words)))
+        calls.append(Asked(words, noise.ravel(), negative, len(words)))
         return learn(inputs, outputs, words, noise, negative, alpha)
 
     monkeypatch.setattr(word2vec, "ask_noise", skip_gram)
