@@ -42,7 +42,9 @@ JOBS = {
     ),
     "doctor": Job((), "doctor:main", "look at this installation and say what to mend"),
     "check": Job(
-        ("course", "kernels", "grade"), "check:main", "check your own exercises"
+        ("course", "kernels", "grade"),
+        "check:main",
+        "check your own exercises (without a set: show how far you are)",
     ),
     "book": Job(("course", "book"), "book:main", "build the website"),
     "execute": Job(

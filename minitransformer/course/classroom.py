@@ -1,12 +1,13 @@
 """A class of learners: take in their work, grade all of it, give it back.
 
 Everything lies under ``.grading/``: ``submitted/STUDENT/SET/``, ``marks/SET/`` (one
-file a student, written when that student is graded), nbgrader's gradebook, and
-``feedback/STUDENT/SET/``.
+file a student, written when that student is graded), nbgrader's gradebook,
+``reports/SET.html``, and ``feedback/STUDENT/SET/``.
 """
 
 import argparse
 import csv
+import os
 import re
 import shutil
 import sys
@@ -15,12 +16,13 @@ import time
 import warnings
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import nbformat
 from nbformat.v4 import new_output
 
-from minitransformer.course import grade, release
+from minitransformer.course import batch, grade, marksheet, release
 from minitransformer.course.environment import ROOT
 from minitransformer.course.sandbox import sandboxed
 
@@ -42,7 +44,7 @@ def student_of(path: Path) -> str:
     ``ada/1_1.ipynb`` and ``ada_1_1_byte_pair_encoding.ipynb`` are both ada's.
     """
     name = path.parts[0] if len(path.parts) > 1 else re.split(r"[_.]", path.name)[0]
-    return re.sub(r"[^\w.@-]", "-", name).strip(".-") or "unnamed"
+    return re.sub(r"[^\w.@-]", "-", name).strip(".-@") or "unnamed"
 
 
 def collect(name: str, source: Path, root: Path = ROOT) -> list[str]:
@@ -76,40 +78,58 @@ def collect(name: str, source: Path, root: Path = ROOT) -> list[str]:
     return sorted(found)
 
 
+def marks_file(name: str, student: str, root: Path) -> Path:
+    """Return where the marks of a student for a set lie."""
+    return root / ".grading" / "marks" / name / f"{student}.json"
+
+
 def grade_all(
-    name: str, root: Path = ROOT, *, seconds: float = 10, confined: bool | None = None
+    name: str,
+    root: Path = ROOT,
+    *,
+    workers: int = 1,
+    seconds: float = 10,
+    confined: bool | None = None,
 ) -> Iterator[tuple[str, list[grade.Mark], bool]]:
     """Grade every submission of a set that is new or has changed.
 
+    Args:
+        name: the set.
+        root: the folder of the course.
+        workers: how many submissions are graded at a time, each by its own process.
+        seconds: how long one cell, or one call in a check, may take.
+        confined: in bubblewrap; by default where there is one.
+
     Yields:
-        student, marks, whether they are new; all are on disk before the next begins.
+        student, marks, whether they are new; first those that stand, then each as it
+        is done. Marks are on disk before they are yielded.
     """
     solution = root / "solutions" / name / f"{name}.ipynb"
+    tasks = []
     for student, path in submissions(name, root).items():
-        file = root / ".grading" / "marks" / name / f"{student}.json"
-        depends_on = grade.fingerprint(solution, path)
-        marks = grade.load_marks(file, depends_on)
-        is_new = marks is None
+        file = marks_file(name, student, root)
+        marks = grade.load_marks(file, grade.fingerprint(solution, path))
         if marks is None:
-            marks = grade.grade(solution, path, seconds=seconds, confined=confined)
-            grade.save_marks(file, marks, depends_on)
-        yield student, marks, is_new
+            tasks.append(batch.Task(student, solution, path, file, seconds, confined))
+        else:
+            yield student, marks, False
+    for task, marks in batch.grade_each(tasks, workers):
+        yield task.student, marks, True
 
 
-def write_gradebook(
-    name: str, student: str, marks: list[grade.Mark], root: Path
-) -> None:
-    """Enter marks in nbgrader's gradebook, as its own autograder would."""
+def write_gradebook(name: str, marks: dict[str, list[grade.Mark]], root: Path) -> None:
+    """Enter the marks of students in nbgrader's gradebook, as its autograder would."""
     from nbgrader.api import Gradebook
     from sqlalchemy.exc import SAWarning
 
     warnings.filterwarnings("ignore", category=SAWarning)  # nbgrader's own affair
     with Gradebook(f"sqlite:///{root / '.grading' / 'gradebook.db'}") as book:
-        book.update_or_create_student(student)
-        book.update_or_create_submission(name, student)
-        for mark in marks:
-            entry = book.find_grade(mark.check, name, name, student)
-            entry.auto_score, entry.needs_manual_grade = mark.points, False
+        for student, own in marks.items():
+            book.update_or_create_student(student)
+            book.update_or_create_submission(name, student)
+            for mark in own:
+                entry = book.find_grade(mark.check, name, name, student)
+                entry.auto_score, entry.needs_manual_grade = mark.points, False
         book.db.commit()
 
 
@@ -151,11 +171,10 @@ def write_feedback(name: str, student: str, root: Path = ROOT) -> Path:
         ValueError: the learner has no marks for this set.
         RuntimeError: nbgrader cannot make the page.
     """
-    file = root / ".grading" / "marks" / name / f"{student}.json"
-    marks = grade.load_marks(file)
+    marks = grade.load_marks(marks_file(name, student, root))
     if marks is None:
         raise ValueError(f"{student} has no marks for {name}: grade it first")
-    write_gradebook(name, student, marks, root)
+    write_gradebook(name, {student: marks}, root)
     marked_notebook(name, student, marks, root)
     result = release.course(root).generate_feedback(name, student, force=True)
     if not result["success"]:
@@ -184,19 +203,29 @@ def table(root: Path = ROOT) -> list[dict[str, str]]:
         ]
 
 
-def _arguments(job: str, argv: list[str], *more: str) -> argparse.Namespace:
+def stored_marks(name: str, root: Path) -> marksheet.Marks:
+    """Return the marks of all who handed a set in and were graded."""
+    found = {
+        student: grade.load_marks(marks_file(name, student, root))
+        for student in submissions(name, root)
+    }
+    return {student: marks for student, marks in found.items() if marks is not None}
+
+
+def _parser(job: str, nargs: str | None = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"python3 -m minitransformer {job}")
-    parser.add_argument("set", help="for example 1_1", type=release.chosen_set)
-    for name in more:
-        parser.add_argument(name)
-    return parser.parse_args(argv)
+    chosen = partial(release.chosen_set, root=ROOT)
+    parser.add_argument("set", nargs=nargs, help="for example 1_1", type=chosen)
+    return parser
 
 
 def collect_main(argv: list[str]) -> int:
     """Take in submissions: ``collect SET FOLDER``."""
-    options = _arguments("collect", argv, "folder")
+    parser = _parser("collect")
+    parser.add_argument("folder", type=Path)
+    options = parser.parse_args(argv)
     try:
-        students = collect(options.set, Path(options.folder))
+        students = collect(options.set, options.folder, ROOT)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1
@@ -205,40 +234,69 @@ def collect_main(argv: list[str]) -> int:
 
 
 def grade_main(argv: list[str]) -> int:
-    """Grade the submissions of a set: ``grade SET``."""
-    options = _arguments("grade", argv)
+    """Grade the submissions of a set: ``grade SET [--workers N] [--seconds S]``."""
+    parser = _parser("grade")
+    cores = os.cpu_count() or 1
+    parser.add_argument("--workers", type=int, default=cores, help="default: all cores")
+    parser.add_argument("--seconds", type=float, default=10, help="for one call")
+    options = parser.parse_args(argv)
     print(sandboxed())
-    release.release([options.set])
-    start, count = time.monotonic(), 0
-    for student, marks, is_new in grade_all(options.set):
-        write_gradebook(options.set, student, marks, ROOT)
+    try:
+        return grade_and_report(options.set, options.workers, options.seconds, ROOT)
+    except KeyboardInterrupt:
+        print("\nInterrupted; the same command goes on from here.", file=sys.stderr)
+        return 130
+
+
+def grade_and_report(name: str, workers: int, seconds: float, root: Path) -> int:
+    """Grade a set, print each total, enter all in the gradebook, write the report."""
+    release.release([name], root)
+    start, new = time.monotonic(), 0
+    for student, marks, is_new in grade_all(
+        name, root, workers=workers, seconds=seconds
+    ):
         total, most = sum(m.points for m in marks), sum(m.possible for m in marks)
-        print(f"{student:24} {total:g} of {most:g}{'' if is_new else '  (as before)'}")
-        count += 1
-    print(f"{count} submissions in {time.monotonic() - start:.1f} s")
-    return 0 if count else 1
+        note = "" if is_new else "  (as before)"
+        print(f"{student:24} {total:g} of {most:g}{note}", flush=True)
+        new += is_new
+    took = time.monotonic() - start
+    all_marks = stored_marks(name, root)
+    if not all_marks:
+        print("There are no submissions: take them in with collect first.")
+        return 1
+    write_gradebook(name, all_marks, root)
+    page = root / ".grading" / "reports" / f"{name}.html"
+    page.parent.mkdir(exist_ok=True)
+    page.write_text(marksheet.as_html(name, all_marks), encoding="utf-8")
+    each = f", {took / new:.2f} s each" if new else ""
+    print(f"\n{marksheet.as_text(all_marks)}\n")
+    print(f"{len(all_marks)} submissions, {new} of them graded in {took:.1f} s{each}.")
+    print(f"Report: {page}")
+    return 0
 
 
 def feedback_main(argv: list[str]) -> int:
     """Write feedback pages for a set: ``feedback SET``."""
-    options = _arguments("feedback", argv)
-    students = submissions(options.set)
+    options = _parser("feedback").parse_args(argv)
+    students = submissions(options.set, ROOT)
     for student in students:
-        print(write_feedback(options.set, student))
+        print(write_feedback(options.set, student, ROOT))
     return 0 if students else 1
 
 
 def grades_main(argv: list[str]) -> int:
-    """Print all marks, or write them: ``grades [--csv FILE]``."""
-    parser = argparse.ArgumentParser(prog="python3 -m minitransformer grades")
+    """Print marks, or write them: ``grades [SET] [--csv FILE]``."""
+    parser = _parser("grades", nargs="?")
     parser.add_argument("--csv", type=Path, help="write a file instead of printing")
     options = parser.parse_args(argv)
-    rows = table()
     file = options.csv.open("w", newline="") if options.csv else sys.stdout
-    writer = csv.DictWriter(file, ["student", "set", "points", "of"])
-    writer.writeheader()
-    writer.writerows(rows)
+    if options.set:
+        marksheet.write_csv(stored_marks(options.set, ROOT), file)
+    else:
+        writer = csv.DictWriter(file, ["student", "set", "points", "of"])
+        writer.writeheader()
+        writer.writerows(table(ROOT))
     if options.csv:
         file.close()
-        print(f"{len(rows)} rows in {options.csv}")
+        print(f"Written: {options.csv}")
     return 0

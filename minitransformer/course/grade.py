@@ -9,7 +9,9 @@ import ast
 import builtins
 import hashlib
 import json
+import math
 import os
+import traceback
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
+from minitransformer.course import sandbox
 from minitransformer.course.sandbox import (
     START,
     Submission,
@@ -53,6 +56,11 @@ def grade_id(cell: NotebookNode) -> str:
     return str(cell.metadata.get("nbgrader", {}).get("grade_id", ""))
 
 
+def points_of(check: NotebookNode) -> float:
+    """Return how many points a check can give."""
+    return float(check.metadata["nbgrader"]["points"])
+
+
 def read(path: Path) -> NotebookNode:
     """Read a notebook.
 
@@ -67,7 +75,8 @@ def read(path: Path) -> NotebookNode:
             grade_id(cell)
     except Exception as error:
         raise ValueError(
-            f"{path.name} cannot be read as a notebook: {error}"
+            f"{path.name} cannot be read as a notebook ({error}). Hand in the file "
+            "that JupyterLab saves, its name ends in .ipynb."
         ) from error
     return notebook
 
@@ -157,9 +166,20 @@ def free_names(source: str) -> set[str]:
     return read - made
 
 
+def explained(error: Exception) -> str:
+    """Say what an error in a check means: whose it is, and what to look at."""
+    if isinstance(error, NotImplementedError) and "your turn" in str(error):
+        return "Not answered yet: it is your turn."
+    text = f"{_name(error)}: {error}".removeprefix(": ")
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    if (last.filename, last.name) == (sandbox.__file__, Submission._request.__name__):
+        return f"Your code raised {text}"
+    return f"The check cannot use what you return: is it what is asked for? ({text})"
+
+
 def run_check(cell: NotebookNode, given: str, attempts: _Attempts) -> Mark:
     """Run one check here, with the names that it lacks bound to the submission's."""
-    check, possible = grade_id(cell), float(cell.metadata["nbgrader"]["points"])
+    check, possible = grade_id(cell), points_of(cell)
     names: dict[str, Any] = {"__name__": "check", "print": lambda *_, **__: None}
     exec(compile(given, "given", "exec"), names)
     try:
@@ -174,7 +194,7 @@ def run_check(cell: NotebookNode, given: str, attempts: _Attempts) -> Mark:
         text = str(error).strip() or "A check failed that has no message."
         return Mark(check, 0, possible, text[:LONGEST_MESSAGE])
     except Exception as error:
-        text = f"{_name(error)}: {error}".removeprefix(": ")
+        text = explained(error)
         if isinstance(error, NameError) and attempts.trouble:
             text += f" (running your cells: {attempts.trouble})"
         return Mark(check, 0, possible, text[:LONGEST_MESSAGE])
@@ -201,18 +221,23 @@ def grade(
         this returns; what went wrong stands in the messages.
     """
     wanted = read(solution)
-    checks = [cell for cell in wanted.cells if role(cell) == "check"]
     given = "\n".join(cell.source for cell in wanted.cells if role(cell) == "given")
     try:
         cells = cells_to_run(wanted, read(submission))
     except ValueError as error:
-        points = [(grade_id(c), c.metadata["nbgrader"]["points"]) for c in checks]
-        return [Mark(check, 0, float(most), str(error)) for check, most in points]
+        return no_marks(solution, str(error))
     attempts = _Attempts(*cells, seconds, confined)
     try:
+        checks = [cell for cell in wanted.cells if role(cell) == "check"]
         return [run_check(cell, given, attempts) for cell in checks]
     finally:
         attempts.close()
+
+
+def no_marks(solution: Path, message: str) -> list[Mark]:
+    """Return marks of zero for all checks of a set, with one message."""
+    checks = [cell for cell in read(solution).cells if role(cell) == "check"]
+    return [Mark(grade_id(cell), 0, points_of(cell), message) for cell in checks]
 
 
 def fingerprint(*paths: Path) -> str:
@@ -224,7 +249,7 @@ def save_marks(path: Path, marks: list[Mark], depends_on: str) -> None:
     """Write marks to a file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {"depends_on": depends_on, "marks": [asdict(mark) for mark in marks]}
-    temporary = path.with_suffix(".partial")
+    temporary = path.with_suffix(f".{os.getpid()}.partial")
     temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
     os.replace(temporary, path)
 
@@ -234,6 +259,8 @@ def load_marks(path: Path, depends_on: str | None = None) -> list[Mark] | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         marks = [Mark(**mark) for mark in content["marks"]]
+        sums = sum(mark.points for mark in marks), sum(mark.possible for mark in marks)
+        fits = depends_on in (None, content["depends_on"]) and max(sums) < math.inf
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return marks if depends_on in (None, content["depends_on"]) else None
+    return marks if fits else None

@@ -36,19 +36,7 @@ def school(tmp_path_factory):
 def at_school(school, monkeypatch):
     """The commands, run for that course instead of ours."""
     root, _ = school
-    for module in (classroom, release):
-        monkeypatch.setattr(module, "ROOT", root)
-    for function, defaults in (
-        (classroom.submissions, (root,)),
-        (classroom.collect, (root,)),
-        (classroom.grade_all, (root,)),
-        (classroom.write_feedback, (root,)),
-        (classroom.table, (root,)),
-        (release.exercise_sets, (root,)),
-        (release.chosen_set, (root,)),
-        (release.release, (root,)),
-    ):
-        monkeypatch.setattr(function, "__defaults__", defaults)
+    monkeypatch.setattr(classroom, "ROOT", root)
     return root
 
 
@@ -168,9 +156,14 @@ def test_the_commands_do_all_this_from_the_shell(at_school, tmp_path, capsys):
     assert rows == {"ada": "5", "bob": "3", "eve": "5"}
     shown = capsys.readouterr().out
     assert "1 submissions: eve" in shown
-    assert "3 submissions in" in shown
+    assert "3 submissions, 1 of them graded in" in shown
+    page = at_school / ".grading" / "reports" / f"{tiny.NAME}.html"
+    assert f"Report: {page}" in shown
+    assert "3 submissions, on average 4.3 of 5 points" in page.read_text()
     assert classroom.grades_main([]) == 0
     assert "eve,9_9_tiny,5,5" in capsys.readouterr().out
+    assert classroom.grades_main(["9_9"]) == 0
+    assert "bob,0,3,3,5" in capsys.readouterr().out
     assert classroom.collect_main(["9_9", str(tmp_path / "nowhere")]) == 1
 
 
