@@ -56,8 +56,8 @@ Successfully installed numpy-2.4.6 torch-2.13.0
 
 @pytest.fixture
 def course(tmp_path):
-    """A checkout without an environment."""
-    root = tmp_path / "course"
+    """A checkout without an environment, in a folder with a space and an accent."""
+    root = tmp_path / "ein Ordner é" / "course"
     (root / "lessons").mkdir(parents=True)
     (root / "pyproject.toml").write_text("[project]")
     (root / "constraints.txt").write_text("numpy==2.4.6\n")

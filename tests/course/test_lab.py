@@ -42,7 +42,8 @@ def test_executing_opens_nothing_and_changes_no_file(started, monkeypatch, named
     assert started == []
 
 
-def test_tests_are_run_by_pytest_in_the_repository(started):
+def test_tests_are_run_by_pytest_in_the_repository(started, monkeypatch):
+    monkeypatch.setattr(lab.os, "access", lambda path, mode: True)
     assert lab.test(["-q", "tests/course"]) == 4
     command = [sys.executable, "-m", "pytest", "-q", "tests/course"]
     assert started == [(command, ROOT)]

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+pytest.importorskip("triton")
+
 from minitransformer.kernels.add import BLOCK, add
 
 from .budget import DTYPES, normal

@@ -4,6 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+pytest.importorskip("triton")
+
 from minitransformer.kernels import launch
 from minitransformer.kernels.cross_entropy import cross_entropy
 from minitransformer.kernels.tiles import LONGEST

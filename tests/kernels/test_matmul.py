@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+pytest.importorskip("triton")
+
 from minitransformer.kernels import matmul as module
 from minitransformer.kernels.matmul import matmul, program_order
 from minitransformer.kernels.tiles import MatmulTile

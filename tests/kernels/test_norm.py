@@ -4,6 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+pytest.importorskip("triton")
+
 from minitransformer.kernels.norm import LONGEST, layer_norm, rms_norm
 from minitransformer.layers.norm import RMSNorm
 

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+pytest.importorskip("triton")
+
 from minitransformer.kernels.rotary import rotate
 from minitransformer.positions import rotary as twin
 

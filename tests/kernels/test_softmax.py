@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+pytest.importorskip("triton")
+
 from minitransformer.attention import normalizers
 from minitransformer.kernels import softmax as module
 from minitransformer.kernels.softmax import softmax
