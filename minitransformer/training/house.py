@@ -26,7 +26,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from minitransformer.attention.sdpa import sdpa
@@ -158,6 +157,8 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
 
 def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
     """Write weights by name as bfloat16."""
+    from safetensors.torch import save as save_tensors
+
     rounded = {name: x.bfloat16().contiguous().cpu() for name, x in weights.items()}
     write_whole(path, save_tensors(rounded, {"format": "pt"}))
 

@@ -1,0 +1,108 @@
+"""What is installed: the package and its data, and numpy and torch suffice for it."""
+
+import subprocess
+import sys
+import tarfile
+import zipfile
+
+import pytest
+
+from minitransformer.course.environment import ROOT
+
+DATA = {
+    "minitransformer/py.typed",
+    "minitransformer/papers.toml",
+    "minitransformer/plot/explorer.html",
+    "minitransformer/models/house/config.json",
+    "minitransformer/models/house/model.safetensors",
+    "minitransformer/models/house/tokenizer.json",
+    "minitransformer/models/house/README.md",
+}
+ALONE = """
+import importlib, pkgutil, sys, sysconfig
+from pathlib import Path
+
+import numpy, torch
+
+site = Path(sysconfig.get_paths()["purelib"])
+EXTRAS = {extras!r}
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in EXTRAS:
+            raise ModuleNotFoundError("No module named " + repr(name), name=name)
+
+sys.meta_path.insert(0, Refuse())
+import minitransformer
+
+for module in pkgutil.walk_packages(minitransformer.__path__, "minitransformer."):
+    if module.name.startswith("minitransformer.course") or "__main__" in module.name:
+        continue
+    try:
+        importlib.import_module(module.name)
+    except ImportError as error:
+        print(module.name, "|", error)
+"""
+EXTRAS = (
+    "gensim matplotlib safetensors tokenizers tqdm triton IPython transformers pandas "
+    "nbformat nbclient nbgrader jupyter_core PIL yaml pytest hypothesis playwright"
+)
+NEEDS = {
+    "minitransformer.kernels": "No module named 'triton'",
+    "minitransformer.plot": "minitransformer[course]",
+    "minitransformer.training": "minitransformer[course]",
+}
+
+
+def run(code):
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_with_numpy_and_torch_alone_a_module_works_or_says_what_it_needs():
+    refused = run(ALONE.format(extras=set(EXTRAS.split()))).splitlines()
+    for line in refused:
+        module, _, message = line.partition(" | ")
+        part = ".".join(module.split(".")[:2])
+        assert part in NEEDS, line
+        assert NEEDS[part] in message, line
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """What a wheel and an sdist hold: two sets of names, below the top of an sdist."""
+    pytest.importorskip("hatchling")
+    folder = tmp_path_factory.mktemp("dist")
+    code = (
+        "from hatchling.build import build_sdist, build_wheel\n"
+        f"build_wheel({str(folder)!r}), build_sdist({str(folder)!r})"
+    )
+    run(code)
+    (wheel,), (sdist,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
+    with zipfile.ZipFile(wheel) as file:
+        in_wheel = set(file.namelist())
+    with tarfile.open(sdist) as file:
+        in_sdist = {name.partition("/")[2] for name in file.getnames()}
+    return in_wheel, in_sdist
+
+
+def test_a_wheel_and_an_sdist_carry_all_modules_and_data(built):
+    modules = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "minitransformer").rglob("*.py")
+    }
+    for names in built:
+        assert names >= modules | DATA
+
+
+def test_a_wheel_and_an_sdist_carry_nothing_of_lessons_and_tests(built):
+    in_wheel, in_sdist = built
+    tops = {name.partition("/")[0] for name in in_wheel}
+    assert {top.partition("-")[0] for top in tops} == {"minitransformer"}
+    assert {name.partition("/")[0] for name in in_sdist} <= {
+        *("minitransformer", "pyproject.toml", "PKG-INFO", ".gitignore"),
+        *("README.md", "LICENSE", "CHANGELOG.md"),
+    }
