@@ -146,7 +146,11 @@ def dropout(model: Decoder, share: float) -> Iterator[None]:
 
 
 def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Copy weights by name; a tied one comes once."""
+    """Copy weights by name; a tied one comes once.
+
+    Raises:
+        ValueError: a name is missing or unknown.
+    """
     wanted = dict(model.named_parameters())
     if wanted.keys() != weights.keys():
         raise ValueError(f"names differ: {sorted(wanted.keys() ^ weights.keys())}")
