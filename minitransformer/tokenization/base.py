@@ -178,6 +178,9 @@ class Tokenizer(ABC):
 
         Yields:
             One id after the other.
+
+        Raises:
+            TypeError: a piece is no string.
         """
         held: list[str] = []
         size = kept = 0

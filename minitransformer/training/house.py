@@ -168,7 +168,11 @@ def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Train the house model and its sibling; write all that a reader needs."""
+    """Train the house model and its sibling; write all that a reader needs.
+
+    Raises:
+        ValueError: nothing is prepared, and there are several processes to share it.
+    """
     parser = argparse.ArgumentParser(prog="python -m minitransformer.training house")
     parser.add_argument("--out", type=Path, required=True, help="see prepare")
     parser.add_argument("--texts", type=Path, help="prepare first, with this folder")
