@@ -1,8 +1,10 @@
 """What is installed: the package and its data, and numpy and torch suffice for it."""
 
+import os
 import subprocess
 import sys
 import tarfile
+import venv
 import zipfile
 
 import pytest
@@ -72,8 +74,8 @@ def test_with_numpy_and_torch_alone_a_module_works_or_says_what_it_needs():
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    """What a wheel and an sdist hold: two sets of names, below the top of an sdist."""
+def dist(tmp_path_factory):
+    """A folder with a wheel and an sdist."""
     pytest.importorskip("hatchling")
     folder = tmp_path_factory.mktemp("dist")
     code = (
@@ -81,7 +83,13 @@ def built(tmp_path_factory):
         f"build_wheel({str(folder)!r}), build_sdist({str(folder)!r})"
     )
     run(code)
-    (wheel,), (sdist,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def built(dist):
+    """What a wheel and an sdist hold: two sets of names, below the top of an sdist."""
+    (wheel,), (sdist,) = dist.glob("*.whl"), dist.glob("*.tar.gz")
     with zipfile.ZipFile(wheel) as file:
         in_wheel = set(file.namelist())
     with tarfile.open(sdist) as file:
@@ -106,3 +114,24 @@ def test_a_wheel_and_an_sdist_carry_nothing_of_lessons_and_tests(built):
         *("minitransformer", "pyproject.toml", "PKG-INFO", ".gitignore"),
         *("README.md", "LICENSE", "CHANGELOG.md"),
     }
+
+
+def test_a_program_that_uses_an_installed_wheel_is_type_checked(dist, tmp_path):
+    venv.create(tmp_path / "user", with_pip=False)
+    python = tmp_path / "user" / ("Scripts" if os.name == "nt" else "bin") / "python"
+    query = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    site = subprocess.check_output([python, "-c", query], text=True).strip()
+    (wheel,) = dist.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(site)
+    program = tmp_path / "program.py"
+    program.write_text(
+        "from minitransformer.tokenization.bpe import BPE\n"
+        "tokenizer = BPE.train_from_iterator(['ab'], vocab_size=257)\n"
+        "ids: list[int] = tokenizer.encode('ab').ids\n"
+        "wrong: str = tokenizer.encode('ab').ids\n"
+    )
+    options = ["--strict", "--cache-dir", tmp_path, "--python-executable", python]
+    command = [sys.executable, "-m", "mypy", *options, program]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    (error, _) = result.stdout.splitlines()
+    assert ":4: error: Incompatible types" in error, result.stdout
