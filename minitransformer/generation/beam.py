@@ -71,7 +71,7 @@ def beam_search(
     *,
     num_beams: int,
     max_new_tokens: int,
-    num_layers: int,
+    num_layers: int | None = None,
     stop_ids: Iterable[int] = (),
     length_penalty: float = 0.0,
     make_cache: Callable[[], Any] = DenseCache,
@@ -86,7 +86,7 @@ def beam_search(
         ids: the prompt, ``[1, L]``.
         num_beams: how many beginnings to keep.
         max_new_tokens: how many ids to write at most.
-        num_layers: how many caches the model wants.
+        num_layers: how many caches the model wants, by default as it has ``blocks``.
         stop_ids: with one of these a text is done.
         length_penalty: 0 compares probabilities; 1 their mean by token; from 0.
         make_cache: makes the cache of a layer; it needs ``reorder(rows)``.

@@ -95,12 +95,26 @@ def check_prompt(model: Any, ids: Tensor, positions: int) -> None:
         )
 
 
+def layers_of(model: Any, num_layers: int | None) -> int:
+    """Return how many caches a model wants: ``num_layers``, or one for each block.
+
+    Raises:
+        ValueError: the model has no ``blocks`` to count.
+    """
+    if num_layers is not None:
+        return num_layers
+    blocks = getattr(model, "blocks", None)
+    if blocks is None:
+        raise ValueError("num_layers is None, and the model has no blocks to count")
+    return len(blocks)
+
+
 @torch.no_grad()
 def start(
     model: Callable[..., Tensor],
     ids: Tensor,
     *,
-    num_layers: int,
+    num_layers: int | None = None,
     pos: Tensor | None = None,
     make_cache: Callable[[], Any] = DenseCache,
 ) -> State:
@@ -109,7 +123,7 @@ def start(
     Args:
         model: ``model(ids, *, pos, caches) -> logits``, such as ``Decoder``.
         ids: ``[B, L]``.
-        num_layers: how many caches the model wants.
+        num_layers: how many caches the model wants, by default as it has ``blocks``.
         pos: ``[L]`` or ``[B, L]``, see :func:`left_pad`; by default ``0, 1, ...``.
         make_cache: makes the cache of one layer.
 
@@ -122,7 +136,7 @@ def start(
         raise ValueError(f"pos has shape {tuple(pos.shape)}, ids {tuple(ids.shape)}")
     if bool((pos[..., -1] < 0).any()):
         raise ValueError("pos ends with an empty slot, needs them on the left")
-    caches = [make_cache() for _ in range(num_layers)]
+    caches = [make_cache() for _ in range(layers_of(model, num_layers))]
     logits = model(ids, pos=pos, caches=caches)
     return State(logits[:, -1], pos[..., -1:], caches)
 
@@ -140,7 +154,7 @@ def generate(
     ids: Tensor,
     *,
     max_new_tokens: int,
-    num_layers: int,
+    num_layers: int | None = None,
     choose: Callable[[Tensor], Tensor] = greedy,
     adjust: Callable[[Tensor, Tensor], Tensor] | None = None,
     pos: Tensor | None = None,
@@ -153,7 +167,7 @@ def generate(
         model: ``model(ids, *, pos, caches) -> logits``, such as ``Decoder``.
         ids: the prompt, ``[B, L]``.
         max_new_tokens: how many to write.
-        num_layers: how many caches the model wants.
+        num_layers: how many caches the model wants, by default as it has ``blocks``.
         choose: from the last scores ``[B, vocab_size]`` to ids ``[B]``; see
             :func:`~minitransformer.generation.sample.sampler`.
         adjust: ``adjust(logits, ids) -> logits`` changes the scores by all ids so far

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from minitransformer.caches.dense import DenseCache
-from minitransformer.generation.generate import check_prompt
+from minitransformer.generation.generate import check_prompt, layers_of
 from minitransformer.generation.sample import draw, softmax
 
 Model = Callable[..., Tensor]
@@ -127,7 +127,7 @@ def speculate(
     ids: Tensor,
     *,
     max_new_tokens: int,
-    num_layers: tuple[int, int],
+    num_layers: tuple[int | None, int | None] = (None, None),
     gamma: int = 4,
     change: Callable[[Tensor], Tensor] | None = None,
     generator: torch.Generator | None = None,
@@ -140,7 +140,8 @@ def speculate(
         draft: the same for the model that guesses; any function of this form will do.
         ids: the prompt, ``[1, L]``.
         max_new_tokens: how many to write.
-        num_layers: how many caches the target wants, and how many the draft.
+        num_layers: how many caches the target wants, and how many the draft; by default
+            as each has ``blocks``.
         gamma: guesses a call.
         change: a filter of :mod:`~minitransformer.generation.sample` for the scores of
             both; the text is then distributed as the target's filtered scores.
@@ -163,7 +164,8 @@ def speculate(
     if gamma < 1:
         raise ValueError(f"gamma is {gamma}, needs at least 1")
     models = (target, draft)
-    caches = tuple([make_cache() for _ in range(count)] for count in num_layers)
+    counts = map(layers_of, models, num_layers)
+    caches = tuple([make_cache() for _ in range(count)] for count in counts)
     read = [0, 0]  # tokens of the text that lie in the caches of each
 
     def probabilities(which: int, text: Tensor) -> Tensor:

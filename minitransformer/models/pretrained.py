@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from minitransformer.models import presets
 from minitransformer.models.decoder import Decoder
+from minitransformer.models.tensor_file import read_tensors
 from minitransformer.tokenization.base import Tokenizer
 
 PRESETS: dict[str, Callable[..., Decoder]] = {
@@ -138,17 +139,15 @@ def load_pretrained(
     Raises:
         FileNotFoundError: there is no such folder, or no weights in it.
         ValueError: a file is damaged, or the weights do not fit the configuration.
-        ImportError: the package ``safetensors`` is missing.
     """
-    load_file = _safetensors().load_file
     folder = _find(Path(name_or_folder))
     config = _read_config(folder / "config.json")
     path = folder / "model.safetensors"
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: there are no weights to load")
     try:
-        state = load_file(path)
-    except Exception as error:  # safetensors has an exception of its own
+        state = read_tensors(path)
+    except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}") from error
     with torch.device("meta"):
         try:

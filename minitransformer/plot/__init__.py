@@ -5,7 +5,12 @@ returns nothing, so a notebook cell that ends with it shows the figure alone.
 ``attention_explorer`` makes a page instead, which a notebook shows in a frame.
 """
 
-import matplotlib.pyplot as plt
+try:
+    import matplotlib.pyplot as plt
+except ImportError as error:
+    raise ImportError(
+        "figures are drawn by matplotlib: pip install 'minitransformer[course]'"
+    ) from error
 
 from minitransformer.plot.charts import bars, curves, points
 from minitransformer.plot.explorer import attention_explorer

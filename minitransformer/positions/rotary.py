@@ -65,7 +65,14 @@ def interpolate(freqs: Tensor, factor: float) -> Tensor:
 
 
 def ntk_aware(head_dim: int, factor: float, *, base: float = 1e4) -> Tensor:
-    """Slow the slowest pair by ``factor``, the fastest not at all, by another base."""
+    """Slow the slowest pair by ``factor``, the fastest not at all, by another base.
+
+    Returns:
+        ``[head_dim / 2]``, float64.
+
+    Raises:
+        ValueError: ``head_dim`` is odd or below 4, or ``factor`` is below 1.
+    """
     if head_dim < 4:
         raise ValueError(f"head_dim is {head_dim}, needs two pairs, so at least 4")
     stretch = _at_least_one(factor) ** (head_dim / (head_dim - 2))

@@ -157,7 +157,11 @@ class Tokenizer(ABC):
         return Encoding(self._ids(text), text, self)
 
     def encode_batch(self, texts: Iterable[str]) -> list[Encoding]:
-        """Encode several texts."""
+        """Encode several texts.
+
+        Raises:
+            TypeError: ``texts`` is a single string.
+        """
         if isinstance(texts, str):
             raise TypeError("texts is one str, needs several in a list")
         return [self.encode(text) for text in texts]
@@ -174,6 +178,9 @@ class Tokenizer(ABC):
 
         Yields:
             One id after the other.
+
+        Raises:
+            TypeError: a piece is no string.
         """
         held: list[str] = []
         size = kept = 0

@@ -19,10 +19,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 from torch import Tensor
+
+try:
+    from safetensors import SafetensorError
+    from safetensors.torch import load as load_tensors
+    from safetensors.torch import save as save_tensors
+except ImportError as error:
+    raise ImportError(
+        "checkpoints are written by the package safetensors: "
+        "pip install 'minitransformer[course]'"
+    ) from error
 
 SUFFIX, PART = ".safetensors", ".part"
 

@@ -150,6 +150,9 @@ def consecutive(
     Yields:
         Ids and targets ``[<= batch, length]``; the end is filled up with id 0, and its
         targets with ``IGNORE``.
+
+    Raises:
+        ValueError: ``ids`` has fewer than 2.
     """
     if len(ids) < 2:
         raise ValueError(f"ids has {len(ids)}, needs at least 2")

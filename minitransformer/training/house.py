@@ -26,7 +26,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from minitransformer.attention.sdpa import sdpa
@@ -147,7 +146,11 @@ def dropout(model: Decoder, share: float) -> Iterator[None]:
 
 
 def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Copy weights by name; a tied one comes once."""
+    """Copy weights by name; a tied one comes once.
+
+    Raises:
+        ValueError: a name is missing or unknown.
+    """
     wanted = dict(model.named_parameters())
     if wanted.keys() != weights.keys():
         raise ValueError(f"names differ: {sorted(wanted.keys() ^ weights.keys())}")
@@ -158,12 +161,18 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
 
 def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
     """Write weights by name as bfloat16."""
+    from safetensors.torch import save as save_tensors
+
     rounded = {name: x.bfloat16().contiguous().cpu() for name, x in weights.items()}
     write_whole(path, save_tensors(rounded, {"format": "pt"}))
 
 
 def main(arguments: list[str]) -> int:
-    """Train the house model and its sibling; write all that a reader needs."""
+    """Train the house model and its sibling; write all that a reader needs.
+
+    Raises:
+        ValueError: nothing is prepared, and there are several processes to share it.
+    """
     parser = argparse.ArgumentParser(prog="python -m minitransformer.training house")
     parser.add_argument("--out", type=Path, required=True, help="see prepare")
     parser.add_argument("--texts", type=Path, help="prepare first, with this folder")

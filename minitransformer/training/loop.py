@@ -27,7 +27,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from minitransformer.training import checkpoint, generators
 from minitransformer.training.checkpoint import write_whole
@@ -289,6 +288,8 @@ def _words(row: Row) -> str:
 
 
 def _bar(recipe: Recipe, run: Run, shown: bool) -> Any:
+    from tqdm import tqdm
+
     return tqdm(total=recipe.steps, initial=run.step, desc="steps", disable=not shown)
 
 

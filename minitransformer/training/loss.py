@@ -69,7 +69,11 @@ def cross_entropy(
 
 
 def bits_per_byte(nats: float, num_bytes: float) -> float:
-    """Return the bits for a byte, from nats and bytes of the same stretch of text."""
+    """Return the bits for a byte, from nats and bytes of the same stretch of text.
+
+    Raises:
+        ValueError: there is no byte.
+    """
     if num_bytes <= 0:
         raise ValueError(f"num_bytes is {num_bytes}, needs to be above 0")
     return nats / math.log(2) / num_bytes

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from minitransformer.generation.generate import (
     generate,
     greedy,
+    layers_of,
     left_pad,
     start,
     step,
@@ -231,3 +232,11 @@ def test_a_special_token_is_no_part_of_the_text():
     assert list(stream_text(TOKENIZER, [end, first, end, last, end])) == ["é"]
     assert list(stream_text(TOKENIZER, [first, end, first])) == ["\ufffd", "\ufffd"]
     assert list(stream_text(TOKENIZER, [])) == []
+
+
+def test_a_model_with_blocks_says_how_many_caches_it_wants():
+    model = small_decoder()
+    assert layers_of(model, None) == len(model.blocks)
+    assert layers_of(model, 7) == 7
+    with pytest.raises(ValueError, match="no blocks to count"):
+        layers_of(lambda ids, **_: ids, None)

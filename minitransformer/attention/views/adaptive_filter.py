@@ -187,13 +187,16 @@ def isotropic_adaptive_filter(
     """Compute :func:`adaptive_filter` at the cost of attention, for shared noise.
 
     All modes of a head share ``mu``, ``sigma2``, ``eta2`` and ``gamma2`` (numbers, or
-    ``[heads, 1]``); frequencies may differ. Arguments and errors are those of
+    ``[heads, 1]``); frequencies may differ. Arguments are those of
     :func:`adaptive_filter`.
 
     Returns:
         ``[B, H, L, Ev]``, and with ``return_lse`` the log of the sum of the weights
         before they are normalized, ``[B, H, L]``: for :func:`precision` that sum is the
         precision that independent measurements would have together.
+
+    Raises:
+        ValueError: as :func:`adaptive_filter`, or modes of a head differ.
     """
     _check(query, key, value, dynamics, q_pos, kv_pos)
     for name in ("mu", "sigma2", "eta2", "gamma2"):
