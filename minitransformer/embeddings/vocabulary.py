@@ -12,6 +12,12 @@ With the count :math:`c_w` of a word among :math:`N`, and its share
 Source: Mikolov et al., arXiv:1310.4546. The paper's text keeps an occurrence with
 probability :math:`\sqrt{t / f_w}`; the term :math:`t / f_w` is in the authors' program,
 and in gensim, and so here.
+
+Most words of a text share their count with many others, so it has many Huffman trees,
+and on a short text a similarity score depends more on the tree than on the seed. Words
+of equal count stand in the order in which they are new, the last first, and nodes of
+equal weight are joined in the order of a binary heap: both as in gensim 4, so the tree
+of a text is the same.
 """
 
 import heapq
@@ -62,7 +68,7 @@ def count_words(sentences: Iterable[Sequence[str]], min_count: int) -> Corpus:
         min_count: rarer words are dropped, and their neighbors move together.
 
     Returns:
-        The corpus; words of equal count stand in alphabetical order.
+        The corpus; of words of equal count, the one that is new last stands first.
 
     Raises:
         ValueError: a sentence is a string, not a sequence of words; or fewer than two
@@ -83,7 +89,7 @@ def count_words(sentences: Iterable[Sequence[str]], min_count: int) -> Corpus:
             f"sentences has {len(kept)} of {len(found)} words at least {min_count} "
             "times (min_count), needs two words"
         )
-    words = sorted(kept, key=lambda word: (-kept[word], word))
+    words = sorted(reversed(kept), key=lambda word: -kept[word])
     row = {word: i for i, word in enumerate(words)}
     each = map(row.get, chain.from_iterable(texts), repeat(-1))
     ids = np.fromiter(each, dtype=np.int64)
@@ -120,22 +126,22 @@ def noise_probability(counts: ArrayLike, exponent: float) -> NDArray[np.float64]
 def huffman_paths(counts: Sequence[int] | NDArray[np.int64]) -> Paths:
     """Build the Huffman tree of the counts: always join the two lightest nodes.
 
-    Among nodes of equal weight the one made first is joined first, and a word counts as
-    made before all inner nodes. The lighter of two is reached by turn 0.
+    Among nodes of equal weight :mod:`heapq`, which sees weights alone, says which is
+    joined first. The one joined first is reached by turn 0.
 
     Args:
         counts: ``[words]``, at least two.
     """
     num_words = len(counts)
-    heap = [(int(count), word) for word, count in enumerate(counts)]
+    heap = [_node(int(count), word) for word, count in enumerate(counts)]
     heapq.heapify(heap)
     root = 2 * num_words - 2
     parents, turns = [root] * (root + 1), [0] * (root + 1)
     for node in range(num_words, root + 1):
-        (light, left), (heavy, right) = heapq.heappop(heap), heapq.heappop(heap)
-        parents[left] = parents[right] = node
-        turns[right] = 1
-        heapq.heappush(heap, (light + heavy, node))
+        light, heavy = heapq.heappop(heap), heapq.heappop(heap)
+        parents[light.number] = parents[heavy.number] = node
+        turns[heavy.number] = 1
+        heapq.heappush(heap, _node(light + heavy, node))
     parent, turn = np.array(parents), np.array(turns)
     climb = [np.arange(num_words)]  # all words at once, a step a row; the root stays
     while (climb[-1] != root).any():
@@ -146,3 +152,19 @@ def huffman_paths(counts: Sequence[int] | NDArray[np.int64]) -> Paths:
     below = np.take_along_axis(below, np.maximum(down, 0), axis=1)
     nodes, turned = parent[below] - num_words, turn[below]
     return Paths(np.where(down < 0, 0, nodes), np.where(down < 0, 0, turned), lengths)
+
+
+class _Node(int):
+    """The weight of a word or an inner node, by which alone it is compared.
+
+    Attributes:
+        number: words first, then inner nodes.
+    """
+
+    number: int
+
+
+def _node(weight: int, number: int) -> _Node:
+    node = _Node(weight)
+    node.number = number
+    return node

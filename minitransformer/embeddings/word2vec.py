@@ -33,9 +33,6 @@ sampling, sub-sampling). Different from the paper, and why:
   (:func:`learn_block`).
 - As in that program and in gensim, the window of each word is drawn uniformly from 1 to
   ``window``.
-- Words of equal count stand in alphabetical order, in the vocabulary and in the tree.
-  gensim's order is that of an unstable sort, so its tree is another one; on texts of
-  less than a million words that changes a similarity score more than the seed does.
 - Input vectors start uniform in plus or minus 1 / ``vector_size``, as in gensim; that
   program starts them half as long, which costs a short text several passes.
 """

@@ -2,11 +2,13 @@
 
 Each function draws one kind of figure on the axes it is given, or on new ones, and
 returns nothing, so a notebook cell that ends with it shows the figure alone.
+``attention_explorer`` makes a page instead, which a notebook shows in a frame.
 """
 
 import matplotlib.pyplot as plt
 
 from minitransformer.plot.charts import bars, curves, points
+from minitransformer.plot.explorer import attention_explorer
 from minitransformer.plot.graphs import links
 from minitransformer.plot.landscape import landscape
 from minitransformer.plot.maps import heatmap
@@ -37,6 +39,7 @@ __all__ = [
     "SEQUENTIAL",
     "STYLE",
     "WIDTH",
+    "attention_explorer",
     "bars",
     "curves",
     "grid",

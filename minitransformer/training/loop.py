@@ -9,7 +9,8 @@ A step over a batch of ``B`` windows, in ``A`` parts that fit into memory::
 The parts are of one size, so the mean of their gradients is the gradient of the whole
 batch. Everything that a step depends on goes into a checkpoint: weights, means of the
 optimizer, number of the step, and the generators, so that a run that was killed goes on
-as if it had not been.
+as if it had not been. Of many processes each draws its own dropout; a checkpoint has
+the generators of all (:mod:`~minitransformer.training.generators`).
 
 Source of clipping: Pascanu et al., arXiv 1211.5063.
 """
@@ -28,7 +29,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from minitransformer.training import checkpoint
+from minitransformer.training import checkpoint, generators
 from minitransformer.training.checkpoint import write_whole
 from minitransformer.training.loss import cross_entropy
 from minitransformer.training.optim import AdamW, Betas, decay_groups
@@ -177,7 +178,8 @@ def train(
         patience: stop after so many judgements in a row without a better one.
         folder: where checkpoints and ``log.csv`` go; none are written without it.
         compiled: whether to run ``torch.compile``.
-        place: of this process among others, see :mod:`~.parallel`.
+        place: of this process among others, see :mod:`~.parallel`. A run that began
+            with another number of processes goes on, see :mod:`~.generators`.
         progress: whether to show a bar.
         watch: is shown all rows, for instance to draw them.
 
@@ -192,6 +194,7 @@ def train(
         raise ValueError("patience is given without judge")
     _rate(recipe, 0)  # a schedule that makes no sense is refused now
     spread_model = spread(model, place)
+    generators.part(place)
     optimizer = AdamW(decay_groups(model, recipe.decay), betas=recipe.betas)
     run = Run(model, optimizer, torch.Generator().manual_seed(recipe.seed))
     if folder is not None:
@@ -297,10 +300,11 @@ def _tensors(run: Run) -> Iterator[tuple[str, Tensor]]:
 
 def _save(run: Run, recipe: Recipe, folder: Path, place: World) -> None:
     tensors = {name: whole(x) for name, x in _tensors(run)}
+    random = generators.states(run.generator, place)
     if place.rank != 0:
         return
     tensors |= {f"best.{name}": x for name, x in run.best.items()}
-    tensors |= {f"random.{name}": x for name, x in _random_states(run).items()}
+    tensors |= {f"random.{name}": x for name, x in random.items()}
     about = {
         "recipe": _plain(recipe),
         "step": run.step,
@@ -336,11 +340,7 @@ def _resume(run: Run, recipe: Recipe, folder: Path, place: World) -> None:
     if saved.about["best"] is not None:
         run.best_bits, run.best_step = saved.about["best"]
         run.best = _under("best.", saved.tensors)
-    states = _under("random.", saved.tensors)
-    run.generator.set_state(states["draw"])
-    torch.set_rng_state(states["torch"])
-    if "cuda" in states and torch.cuda.is_available():
-        torch.cuda.set_rng_state(states["cuda"])
+    generators.restore(_under("random.", saved.tensors), run.generator, place.rank)
 
 
 def live_curve() -> Callable[[list[Row]], None]:
@@ -370,13 +370,6 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {
         n.removeprefix(prefix): x for n, x in tensors.items() if n.startswith(prefix)
     }
-
-
-def _random_states(run: Run) -> dict[str, Tensor]:
-    states = {"draw": run.generator.get_state(), "torch": torch.get_rng_state()}
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        states["cuda"] = torch.cuda.get_rng_state()
-    return states
 
 
 def _plain(recipe: Recipe) -> dict[str, Any]:

@@ -197,6 +197,15 @@ def mean(x: Tensor, place: World) -> Tensor:
     return total / place.size
 
 
+def gather(states: dict[str, Tensor], place: World) -> list[dict[str, Tensor]]:
+    """Return what each process has, in their order; all of them must call it."""
+    if place.size == 1:
+        return [states]
+    found: list[Any] = [None] * place.size
+    dist.all_gather_object(found, states)
+    return found
+
+
 class Traffic(TorchDispatchMode):
     """Count what PyTorch's collectives move while the mode is on.
 

@@ -2,11 +2,9 @@
 
 Run ``python tests/benchmarks/bench_embeddings.py``; expect tens of minutes. With
 names (``speed``, ``wikipedia``, ``lee``, ``planted``) it does only those parts. Both
-sides get the same sentences, settings and seeds, each on one thread. With hierarchical
-softmax there is a third side, gensim on our Huffman tree, since which of the many trees
-of a text it is matters more than the seed. Seconds are those of the processor, so that
-other programs on the machine count little, and the two take turns. Nothing is measured
-while the tests of ``embeddings`` fail.
+sides get the same sentences, settings and seeds, each on one thread. Seconds are those
+of the processor, so that other programs on the machine count little, and the two take
+turns. Nothing is measured while the tests of ``embeddings`` fail.
 """
 
 import os
@@ -30,7 +28,6 @@ from timing import best_of, refuse_while_red
 
 from minitransformer import data
 from minitransformer.embeddings.keyed_vectors import KeyedVectors
-from minitransformer.embeddings.vocabulary import huffman_paths
 from minitransformer.embeddings.word2vec import Word2Vec
 
 SEEDS = range(1, 11)
@@ -76,27 +73,6 @@ def theirs(sentences: Sentences, **settings: Any) -> KeyedVectors:
     return KeyedVectors(model.wv.index_to_key, model.wv.vectors)
 
 
-def theirs_with_our_tree(sentences: Sentences, **settings: Any) -> KeyedVectors:
-    """Train with gensim, the tree and the decay by words, not sentences, being ours.
-
-    Many words are equally frequent, so there are many Huffman trees of one text; which
-    one a program builds depends on the order of its words.
-    """
-    model = gensim.models.Word2Vec(workers=1, **settings)
-    model.build_vocab(sentences)
-    words = model.wv.index_to_key
-    counts = np.array([model.wv.get_vecattr(word, "count") for word in words])
-    order = np.lexsort((words, -counts))
-    paths = huffman_paths(counts[order])
-    for row, i in enumerate(order):
-        way = slice(paths.lengths[row])
-        model.wv.set_vecattr(i, "code", paths.turns[row, way].astype(np.uint8))
-        model.wv.set_vecattr(i, "point", paths.nodes[row, way].astype(np.uint32))
-    total = model.corpus_total_words
-    model.train(sentences, total_words=total, epochs=model.epochs)
-    return KeyedVectors(words, model.wv.vectors)
-
-
 def spearman(name: str) -> Callable[[KeyedVectors], float]:
     """Return the judge for a set of word pairs."""
     return lambda wv: wv.evaluate_word_pairs(WORD_PAIRS[name]).spearman
@@ -119,7 +95,7 @@ CORPORA = {
         {"planted analogies": analogies},
     ),
 }
-SIDES = {"ours": ours, "gensim": theirs, "gensim, our tree": theirs_with_our_tree}
+SIDES = {"ours": ours, "gensim": theirs}
 
 
 def judged(job: tuple[str, str, str, int]) -> list[float]:
@@ -133,11 +109,7 @@ def judged(job: tuple[str, str, str, int]) -> list[float]:
 
 def compare_quality(corpora: Sequence[str], workers: int = 1) -> None:
     """Print mean and spread over the seeds, ours beside gensim's, in processes."""
-    rows = [
-        (name, mode, side)
-        for name, mode, side in product(corpora, MODES, SIDES)
-        if MODES[mode]["hs"] or side != "gensim, our tree"
-    ]
+    rows = list(product(corpora, MODES, SIDES))
     jobs = [(*row, seed) for row in rows for seed in SEEDS]
     with get_context("spawn").Pool(workers) as pool:
         scores = iter(pool.map(judged, jobs, 1))

@@ -3,7 +3,7 @@ import math
 import gensim
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from minitransformer.embeddings import vocabulary
@@ -11,9 +11,9 @@ from minitransformer.embeddings import vocabulary
 counts = st.lists(st.integers(1, 1000), min_size=2, max_size=40)
 
 
-def test_a_corpus_is_numbered_by_frequency_then_alphabet():
-    corpus = vocabulary.count_words([["b", "a", "c"], ["c", "rare", "a", "c", "b"]], 2)
-    assert corpus.words == ["c", "a", "b"]
+def test_a_corpus_is_numbered_by_frequency_then_by_who_is_new_last():
+    corpus = vocabulary.count_words([["a", "b", "c"], ["c", "rare", "b", "c", "a"]], 2)
+    assert corpus.words == ["c", "b", "a"]
     assert corpus.counts.tolist() == [3, 2, 2]
     assert corpus.ids.tolist() == [2, 1, 0, 0, 1, 0, 2]
     assert corpus.sentence.tolist() == [0, 0, 0, 1, 1, 1, 1]
@@ -73,6 +73,21 @@ def test_a_tree_worked_by_hand():
         [(2, 0), (1, 1), (0, 1)],
         [(2, 0), (1, 1), (0, 0)],
     ]
+
+
+@given(st.lists(st.lists(st.integers(0, 60), max_size=9), max_size=40))
+@example([[word] for word in range(300)])  # all equal
+def test_words_and_tree_are_those_of_gensim_though_many_counts_are_equal(sentences):
+    sentences = [["a", "b"], *([f"w{i}" for i in sentence] for sentence in sentences)]
+    model = gensim.models.Word2Vec(min_count=1, hs=1, negative=0, vector_size=1)
+    model.build_vocab(sentences)
+    corpus = vocabulary.count_words(sentences, 1)
+    assert corpus.words == model.wv.index_to_key
+    nodes, turns, lengths = vocabulary.huffman_paths(corpus.counts)
+    for row, length in enumerate(lengths):
+        code, point = (model.wv.get_vecattr(row, name) for name in ("code", "point"))
+        assert turns[row, :length].tolist() == code.tolist()
+        assert nodes[row, :length].tolist() == point.tolist()
 
 
 @given(counts)

@@ -11,7 +11,7 @@ import torch
 from minitransformer.training import parallel
 from minitransformer.training.checkpoint import load_latest
 from minitransformer.training.data import draw
-from minitransformer.training.house import SIZES, build
+from minitransformer.training.house import SIZES, build, dropout
 from minitransformer.training.loop import Recipe, train
 from minitransformer.training.parallel import World
 
@@ -31,6 +31,38 @@ def run(place=parallel.ONE, folder=None):
     return train(model, windows, RECIPE, **options)
 
 
+def interrupted(draws):
+    """Windows as above, until they have been drawn so often."""
+    left = iter(range(draws))
+
+    def draw_some(batch, generator):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return windows(batch, generator)
+
+    return draw_some
+
+
+def with_dropout(place, folder, draw_some=windows):
+    """Return the weights and what the process's own generator draws next."""
+    model = build(SIZES | TINY | {"num_kv_heads": 2}).double()
+    options = {"folder": folder, "place": place, "every": 4, "progress": False}
+    with dropout(model, 0.5):
+        made = train(model, draw_some, RECIPE, **options)
+    weights = [parallel.whole(w.detach()).tolist() for w in made.model.parameters()]
+    return weights, torch.rand(1).item()
+
+
+def killed_and_resumed(place, folder):
+    never_killed = with_dropout(place, folder / "one-go")
+    try:
+        with_dropout(place, folder / "two-goes", interrupted(6))
+    except KeyboardInterrupt:
+        torch.manual_seed(99)  # a new process would begin anywhere
+    resumed = with_dropout(place, folder / "two-goes")
+    return {"equal": resumed == never_killed, "next": resumed[1]}
+
+
 def main(folder):
     """What each process does under torchrun."""
     with parallel.world("ddp") as met:
@@ -44,6 +76,7 @@ def main(folder):
             )
             found = {"rows": made.rows, "numbers": part, "place": place}
             found["traffic"] = traffic.numbers
+            found |= killed_and_resumed(place, folder / f"dropout-{kind}")
             (folder / f"{kind}-{place.rank}.json").write_text(json.dumps(found))
 
 
@@ -112,6 +145,25 @@ def test_one_process_goes_on_from_the_checkpoint_of_two(folder, alone):
         gone_on.model.parameters(), alone.model.parameters(), strict=True
     ):
         assert (got - wanted).abs().max() < 1e-11
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_killed_run_with_dropout_goes_on_as_if_it_had_not_been(folder, kind):
+    assert [found["equal"] for found in results(folder, kind)] == [True, True]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_process_drops_something_else(folder, kind):
+    first, second = (found["next"] for found in results(folder, kind))
+    assert first != second
+
+
+def test_one_process_goes_on_from_the_dropout_of_two(folder):
+    saved = load_latest(folder / "dropout-ddp" / "one-go").tensors
+    states = {n for n in saved if n.startswith("random.torch")}
+    assert states == {"random.torch", "random.torch.1"}
+    weights, _ = with_dropout(parallel.ONE, folder / "dropout-ddp" / "one-go")
+    assert weights[0] == saved["weights.embed.weight"].tolist()
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
