@@ -65,6 +65,7 @@ JOBS = {
     "grades": Job(
         ("course", "grade"), "classroom:grades_main", "print or write all marks"
     ),
+    "alike": Job(("course", "grade"), "alike:main", "list submissions that are alike"),
 }
 
 

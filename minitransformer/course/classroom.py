@@ -240,6 +240,8 @@ def grade_main(argv: list[str]) -> int:
     parser.add_argument("--workers", type=int, default=cores, help="default: all cores")
     parser.add_argument("--seconds", type=float, default=10, help="for one call")
     options = parser.parse_args(argv)
+    if options.workers < 1 or options.seconds <= 0:
+        parser.error("--workers must be 1 or more, --seconds more than 0")
     print(sandboxed())
     try:
         return grade_and_report(options.set, options.workers, options.seconds, ROOT)

@@ -24,7 +24,7 @@ import sys
 from pathlib import Path
 from minitransformer.course import classroom
 if __name__ == "__main__":
-    graded = classroom.grade_all(sys.argv[1], Path(sys.argv[2]), workers=2, seconds=1)
+    graded = classroom.grade_all(sys.argv[1], Path(sys.argv[2]), workers=2, seconds=2)
     for student, _, _ in graded:
         print(student, flush=True)
 """
@@ -66,7 +66,7 @@ def school(tmp_path_factory):
 def test_a_killed_batch_goes_on_and_every_mark_is_what_it_must_be(school):
     root, handed, before = school
     assert 6 <= len(before) < len(handed)
-    graded = list(classroom.grade_all(tiny.NAME, root, workers=2, seconds=1))
+    graded = list(classroom.grade_all(tiny.NAME, root, workers=2, seconds=2))
     assert sum(not is_new for _, _, is_new in graded) == len(before)
     assert {path: path.stat().st_mtime_ns for path in before} == before
     marks = {student: marks for student, marks, _ in graded}
@@ -81,7 +81,7 @@ def test_the_class_has_all_kinds_of_learners(school):
     assert {kind: kinds.count(kind) for kind in kinds} == simulated.OF_TWENTY
 
 
-def task(root, student="ada", seconds=1.0):
+def task(root, student="ada", seconds=5.0):
     solution = tiny.make_course(root)
     submission = tiny.hand_in(root, student, tiny.submission_notebook())
     target = classroom.marks_file(tiny.NAME, student, root)

@@ -167,6 +167,19 @@ def test_the_commands_do_all_this_from_the_shell(at_school, tmp_path, capsys):
     assert classroom.collect_main(["9_9", str(tmp_path / "nowhere")]) == 1
 
 
+@pytest.mark.parametrize("option", ["--workers=0", "--seconds=0"])
+def test_no_worker_and_no_time_are_refused(at_school, capsys, option):
+    with pytest.raises(SystemExit):
+        classroom.grade_main(["9_9", option])
+    assert "--workers must be 1 or more" in capsys.readouterr().err
+
+
+def test_a_set_without_submissions_is_said(tmp_path, capsys):
+    tiny.make_course(tmp_path)
+    assert classroom.grade_and_report(tiny.NAME, 1, 2, tmp_path) == 1
+    assert "There are no submissions" in capsys.readouterr().out
+
+
 def test_a_submission_that_is_no_notebook_still_gets_feedback(tmp_path):
     tiny.make_course(tmp_path)
     release.release([tiny.NAME], tmp_path)
