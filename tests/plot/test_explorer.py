@@ -89,7 +89,7 @@ def kept(weights):
 
 
 def said(page):
-    return page.locator("#say").inner_text()
+    return page.locator("#say").inner_text().replace("\u00a0", " ")
 
 
 def peak(weights, layer, head, token):
