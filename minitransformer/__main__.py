@@ -1,6 +1,6 @@
 """The commands of the course: ``python3 -m minitransformer [JOB]``.
 
-Outside ``.venv`` a command first sets it up, then runs again inside.
+Outside the environment of the course a command first sets that up, then runs inside.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from minitransformer.course.environment import (
     check_python,
     ensure,
     hand_over,
+    venv_of,
 )
 
 
@@ -95,7 +96,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nInterrupted; the same command goes on from here.", file=sys.stderr)
         return 130
-    if python is not None and Path(sys.prefix) != ROOT / ".venv":
+    if python is not None and Path(sys.prefix) != venv_of(ROOT):
         return hand_over([str(python), "-m", "minitransformer", *arguments], ROOT)
     module, function = JOBS[name].target.split(":")
     run = getattr(importlib.import_module(f"minitransformer.course.{module}"), function)

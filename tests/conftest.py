@@ -17,6 +17,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 if not Path("/dev/nvidia0").exists():  # kernels run in the interpreter, lessons too
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
+os.environ.pop("MINITRANSFORMER_VENV", None)  # tests make places of their own
+
 ROOT = Path(__file__).parents[1]
 SECONDS = pytest.StashKey[dict[str, float]]()
 

@@ -17,6 +17,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 NAMES = [path.relative_to(ROOT).as_posix() for path in MODULES]
 TOP_LEVEL = {
     *("lessons", "minitransformer", "exercises", "solutions", "tests", "book"),
+    "binder",
     *("pyproject.toml", "constraints.txt", ".ci", ".gitignore"),
     *("README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md"),
 }

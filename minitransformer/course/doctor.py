@@ -17,6 +17,7 @@ from minitransformer.course.environment import (
     hand_over,
     installed,
     python_of,
+    venv_of,
 )
 
 NAMES_THAT_MATTER = (
@@ -47,12 +48,15 @@ def check_python() -> Finding:
 
 
 def check_environment(root: Path = ROOT) -> Finding:
-    """Is ``.venv`` there and up to date?"""
-    extras = installed(root)
+    """Is the environment there and up to date?"""
+    extras, where = installed(root), venv_of(root)
+    where = Path(".venv") if where == root / ".venv" else where
     if extras:
-        return Finding("ok", "environment", f".venv with {', '.join(sorted(extras))}")
+        return Finding("ok", "environment", f"{where} with {', '.join(sorted(extras))}")
     remedy = "run python3 -m minitransformer; it sets everything up"
-    return Finding("problem", "environment", ".venv is missing or out of date", remedy)
+    return Finding(
+        "problem", "environment", f"{where} is missing or out of date", remedy
+    )
 
 
 def pins(root: Path = ROOT) -> dict[str, str]:
@@ -92,8 +96,12 @@ def check_torch() -> Iterator[Finding]:
     try:
         yield Finding("ok", "Triton", metadata.version("triton"))
     except metadata.PackageNotFoundError:
-        remedy = "for part 7, on Linux: .venv/bin/pip install -e '.[kernels]'"
-        yield Finding("note", "Triton", "not installed", remedy)
+        system = (platform.system(), platform.machine())
+        remedy = "book/elsewhere.md has a way; or only read these, outputs are stored"
+        if system == ("Linux", "x86_64"):
+            remedy = "run python3 -m minitransformer; it installs what is missing"
+        text = f"not installed on {' '.join(system)}; lessons 7.1 to 7.5 need it"
+        yield Finding("note", "Triton", text, remedy)
 
 
 def check_processor() -> Finding:
@@ -156,8 +164,8 @@ def examine() -> Iterator[Finding]:
 def main(argv: list[str]) -> int:
     """Print the findings; return 1 if one is a problem."""
     argparse.ArgumentParser(prog="python3 -m minitransformer doctor").parse_args(argv)
-    inside = python_of(ROOT / ".venv")
-    if Path(sys.prefix) != ROOT / ".venv" and inside.exists():
+    inside = python_of(venv_of(ROOT))
+    if Path(sys.prefix) != venv_of(ROOT) and inside.exists():
         return hand_over([str(inside), "-m", "minitransformer", "doctor"], ROOT)
     findings = list(examine())
     for mark, subject, text, remedy in findings:

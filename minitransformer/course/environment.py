@@ -1,7 +1,8 @@
-"""Set up the environment of the course, ``.venv``, with the standard library alone.
+"""Set up the environment of the course with the standard library alone.
 
-:func:`ensure` makes ``.venv`` beside the package, installs the extras that a job needs
-and notes what it did in a stamp inside ``.venv``; when the stamp fits, it does nothing.
+:func:`ensure` makes ``.venv`` beside the package, or the folder that the variable
+``MINITRANSFORMER_VENV`` names, installs the extras that a job needs and notes what it
+did in a stamp inside; when the stamp fits, it does nothing.
 This file must be readable by older Pythons, so that they can say that they are too old.
 """
 
@@ -23,6 +24,7 @@ from typing import IO, NoReturn
 
 ROOT = Path(__file__).resolve().parents[2]
 OLDEST = (3, 11)
+VARIABLE = "MINITRANSFORMER_VENV"
 GIGABYTES = {"course": 1.6, "kernels": 1.0, "book": 0.2, "grade": 0.1, "test": 0.5}
 
 NETWORK = re.compile(
@@ -57,14 +59,15 @@ def check_checkout(root: Path) -> None:
         )
 
 
-def check_disk(root: Path, extras: Iterable[str]) -> None:
+def check_disk(venv: Path, extras: Iterable[str]) -> None:
     """Raise unless the disk has room for the extras and half a gigabyte to spare."""
-    needed = max(0, sum(GIGABYTES[extra] for extra in extras) - size(root / ".venv"))
-    free = shutil.disk_usage(root).free / 1e9
+    needed = max(0, sum(GIGABYTES[extra] for extra in extras) - size(venv))
+    there = next(path for path in venv.parents if path.exists())
+    free = shutil.disk_usage(there).free / 1e9
     say(f"Needs about {needed:.1f} GB of disk; {free:.1f} GB are free.")
     if free < needed + 0.5:
         raise SetupError(
-            f"the disk of {root} has {free:.1f} GB free, needs {needed + 0.5:.1f} GB. "
+            f"the disk of {there} has {free:.1f} GB free, needs {needed + 0.5:.1f} GB. "
             "Free some space and run the same command again."
         )
 
@@ -78,6 +81,11 @@ def size(folder: Path) -> float:
 def say(text: str) -> None:
     """Print one line at once."""
     print(text, flush=True)
+
+
+def venv_of(root: Path) -> Path:
+    """Return the folder of the environment: ``.venv``, or where the variable says."""
+    return root / Path(os.environ.get(VARIABLE) or ".venv").expanduser()
 
 
 def python_of(venv: Path) -> Path:
@@ -94,10 +102,11 @@ def digest(root: Path) -> str:
 
 
 def installed(root: Path) -> set[str]:
-    """Return the extras that ``.venv`` holds, none if it is not up to date."""
+    """Return the extras that are installed, none if they are not up to date."""
     try:
-        stamp = json.loads((root / ".venv" / "minitransformer.json").read_text("utf-8"))
-        fits = stamp["digest"] == digest(root) and python_of(root / ".venv").exists()
+        venv = venv_of(root)
+        stamp = json.loads((venv / "minitransformer.json").read_text("utf-8"))
+        fits = stamp["digest"] == digest(root) and python_of(venv).exists()
         return set(stamp["extras"]) if fits else set()
     except (OSError, ValueError, KeyError, TypeError):
         return set()
@@ -115,17 +124,18 @@ def ensure(extras: Iterable[str], root: Path = ROOT) -> Path:
             have = installed(root)
             if not wanted <= have:
                 make(root, wanted | have)
-    return python_of(root / ".venv")
+    return python_of(venv_of(root))
 
 
 def make(root: Path, extras: set[str]) -> None:
-    """Make or complete ``.venv``, saying what is done and how long it takes."""
-    start, venv = time.monotonic(), root / ".venv"
+    """Make or complete the environment, saying what is done and how long it takes."""
+    start, venv = time.monotonic(), venv_of(root)
     say(f"Setting up the course in {venv} with Python {sys.version.split()[0]}.")
-    check_disk(root, extras)
+    check_disk(venv, extras)
     stamp = venv / "minitransformer.json"
     stamp.unlink(missing_ok=True)
     if not has_pip(venv):
+        check_not_yours(venv)
         create(venv)
     project = f"{root}[{','.join(sorted(extras))}]"
     try:
@@ -137,7 +147,7 @@ def make(root: Path, extras: set[str]) -> None:
     content = {"digest": digest(root), "extras": sorted(extras)}
     stamp.write_text(json.dumps(content), encoding="utf-8")
     took = time.monotonic() - start
-    say(f"Ready after {took:.0f} s; .venv takes {size(venv):.1f} GB.")
+    say(f"Ready after {took:.0f} s; {venv.name} takes {size(venv):.1f} GB.")
 
 
 def has_pip(venv: Path) -> bool:
@@ -147,6 +157,15 @@ def has_pip(venv: Path) -> bool:
         return subprocess.run(command, capture_output=True, cwd=venv).returncode == 0
     except OSError:
         return False
+
+
+def check_not_yours(venv: Path) -> None:
+    """Raise if the variable names a folder of other things, which would be emptied."""
+    known = not os.environ.get(VARIABLE) or (venv / "pyvenv.cfg").exists()
+    if not known and venv.exists() and any(venv.iterdir()):
+        raise SetupError(
+            f"{VARIABLE} names {venv}, which holds other things. Name a new folder."
+        )
 
 
 def create(venv: Path) -> None:
@@ -236,10 +255,16 @@ def last_line(output: str) -> str:
 @contextlib.contextmanager
 def only_one(root: Path) -> Iterator[None]:
     """Wait until no other set-up runs; a dead one's lock is gone with it."""
+    venv = venv_of(root)
     try:
-        file = open(root / ".venv.lock", "w")  # noqa: SIM115
+        venv.parent.mkdir(parents=True, exist_ok=True)
+        file = open(venv.with_name(f"{venv.name}.lock"), "w")  # noqa: SIM115
     except OSError as error:
-        raise SetupError(f"{root} cannot be written to: {error.strerror}.") from error
+        raise SetupError(
+            f"{venv.parent} cannot be written to: {error.strerror}. Set {VARIABLE} to "
+            "a new folder where you may write, for example ~/course-venv, and run the "
+            "same command again."
+        ) from error
     with file:
         if not lock(file):
             say("Another command is setting up this course; waiting for it.")

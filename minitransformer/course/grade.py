@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+import traceback
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
+from minitransformer.course import sandbox
 from minitransformer.course.sandbox import (
     START,
     Submission,
@@ -73,7 +75,8 @@ def read(path: Path) -> NotebookNode:
             grade_id(cell)
     except Exception as error:
         raise ValueError(
-            f"{path.name} cannot be read as a notebook: {error}"
+            f"{path.name} cannot be read as a notebook ({error}). Hand in the file "
+            "that JupyterLab saves, its name ends in .ipynb."
         ) from error
     return notebook
 
@@ -163,6 +166,17 @@ def free_names(source: str) -> set[str]:
     return read - made
 
 
+def explained(error: Exception) -> str:
+    """Say what an error in a check means: whose it is, and what to look at."""
+    if isinstance(error, NotImplementedError) and "your turn" in str(error):
+        return "Not answered yet: it is your turn."
+    text = f"{_name(error)}: {error}".removeprefix(": ")
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    if (last.filename, last.name) == (sandbox.__file__, Submission._request.__name__):
+        return f"Your code raised {text}"
+    return f"The check cannot use what you return: is it what is asked for? ({text})"
+
+
 def run_check(cell: NotebookNode, given: str, attempts: _Attempts) -> Mark:
     """Run one check here, with the names that it lacks bound to the submission's."""
     check, possible = grade_id(cell), points_of(cell)
@@ -180,7 +194,7 @@ def run_check(cell: NotebookNode, given: str, attempts: _Attempts) -> Mark:
         text = str(error).strip() or "A check failed that has no message."
         return Mark(check, 0, possible, text[:LONGEST_MESSAGE])
     except Exception as error:
-        text = f"{_name(error)}: {error}".removeprefix(": ")
+        text = explained(error)
         if isinstance(error, NameError) and attempts.trouble:
             text += f" (running your cells: {attempts.trouble})"
         return Mark(check, 0, possible, text[:LONGEST_MESSAGE])

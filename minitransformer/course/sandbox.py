@@ -25,6 +25,7 @@ from minitransformer.course import worker
 PACKAGE = Path(__file__).resolve().parents[1]
 LONGEST_ANSWER = 64 << 20
 MEMORY = 4096  # megabytes
+SLOW = "in a loop without end or by too slow a way"
 START = 60  # seconds for Python, and for the imports of a cell that is given
 
 
@@ -208,7 +209,7 @@ class Submission:
                     timeout=max(deadline - time.monotonic(), 0.001)
                 )
             except queue.Empty:
-                self._gone(f"it took longer than {self.seconds:g} s")
+                self._gone(f"it took longer than {self.seconds:g} s, {SLOW}")
             if not chunk:
                 self._gone("its process has ended")
             self._rest += chunk

@@ -23,7 +23,6 @@ of a text is the same.
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import chain, repeat
 from typing import NamedTuple
 
@@ -127,14 +126,14 @@ def noise_probability(counts: ArrayLike, exponent: float) -> NDArray[np.float64]
 def huffman_paths(counts: Sequence[int] | NDArray[np.int64]) -> Paths:
     """Build the Huffman tree of the counts: always join the two lightest nodes.
 
-    Among nodes of equal weight :mod:`heapq`, which sees weights alone, says which is
+    Among nodes of equal weight ``heapq``, which sees weights alone, says which is
     joined first. The one joined first is reached by turn 0.
 
     Args:
         counts: ``[words]``, at least two.
     """
     num_words = len(counts)
-    heap = [_Node(int(count), word) for word, count in enumerate(counts)]
+    heap = [_node(int(count), word) for word, count in enumerate(counts)]
     heapq.heapify(heap)
     root = 2 * num_words - 2
     parents, turns = [root] * (root + 1), [0] * (root + 1)
@@ -142,7 +141,7 @@ def huffman_paths(counts: Sequence[int] | NDArray[np.int64]) -> Paths:
         light, heavy = heapq.heappop(heap), heapq.heappop(heap)
         parents[light.number] = parents[heavy.number] = node
         turns[heavy.number] = 1
-        heapq.heappush(heap, _Node(light.weight + heavy.weight, node))
+        heapq.heappush(heap, _node(light + heavy, node))
     parent, turn = np.array(parents), np.array(turns)
     climb = [np.arange(num_words)]  # all words at once, a step a row; the root stays
     while (climb[-1] != root).any():
@@ -155,12 +154,17 @@ def huffman_paths(counts: Sequence[int] | NDArray[np.int64]) -> Paths:
     return Paths(np.where(down < 0, 0, nodes), np.where(down < 0, 0, turned), lengths)
 
 
-@dataclass(slots=True)
-class _Node:
-    """A word, or an inner node of the tree; the heap compares weights alone."""
+class _Node(int):
+    """The weight of a word or an inner node, by which alone it is compared.
 
-    weight: int
+    Attributes:
+        number: words first, then inner nodes.
+    """
+
     number: int
 
-    def __lt__(self, other: "_Node") -> bool:
-        return self.weight < other.weight
+
+def _node(weight: int, number: int) -> _Node:
+    node = _Node(weight)
+    node.number = number
+    return node

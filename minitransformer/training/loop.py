@@ -10,7 +10,7 @@ The parts are of one size, so the mean of their gradients is the gradient of the
 batch. Everything that a step depends on goes into a checkpoint: weights, means of the
 optimizer, number of the step, and the generators, so that a run that was killed goes on
 as if it had not been. Of many processes each draws its own dropout; a checkpoint has
-the generators of all.
+the generators of all (:mod:`~minitransformer.training.generators`).
 
 Source of clipping: Pascanu et al., arXiv 1211.5063.
 """
@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from minitransformer.training import checkpoint
+from minitransformer.training import checkpoint, generators
 from minitransformer.training.checkpoint import write_whole
 from minitransformer.training.loss import cross_entropy
 from minitransformer.training.optim import AdamW, Betas, decay_groups
@@ -37,7 +37,6 @@ from minitransformer.training.parallel import (
     ONE,
     World,
     fill_,
-    gather,
     mean,
     quiet,
     share,
@@ -179,7 +178,8 @@ def train(
         patience: stop after so many judgements in a row without a better one.
         folder: where checkpoints and ``log.csv`` go; none are written without it.
         compiled: whether to run ``torch.compile``.
-        place: of this process among others, see :mod:`~.parallel`.
+        place: of this process among others, see :mod:`~.parallel`. A run that began
+            with another number of processes goes on, see :mod:`~.generators`.
         progress: whether to show a bar.
         watch: is shown all rows, for instance to draw them.
 
@@ -194,8 +194,7 @@ def train(
         raise ValueError("patience is given without judge")
     _rate(recipe, 0)  # a schedule that makes no sense is refused now
     spread_model = spread(model, place)
-    if place.rank:  # each process drops something else
-        torch.manual_seed(torch.initial_seed() + place.rank)
+    generators.part(place)
     optimizer = AdamW(decay_groups(model, recipe.decay), betas=recipe.betas)
     run = Run(model, optimizer, torch.Generator().manual_seed(recipe.seed))
     if folder is not None:
@@ -301,12 +300,11 @@ def _tensors(run: Run) -> Iterator[tuple[str, Tensor]]:
 
 def _save(run: Run, recipe: Recipe, folder: Path, place: World) -> None:
     tensors = {name: whole(x) for name, x in _tensors(run)}
-    random = {"random.draw": run.generator.get_state()}
-    for rank, states in enumerate(gather(_random_states(), place)):
-        random |= {f"random.{name}.{rank}": state for name, state in states.items()}
+    random = generators.states(run.generator, place)
     if place.rank != 0:
         return
-    tensors |= {f"best.{name}": x for name, x in run.best.items()} | random
+    tensors |= {f"best.{name}": x for name, x in run.best.items()}
+    tensors |= {f"random.{name}": x for name, x in random.items()}
     about = {
         "recipe": _plain(recipe),
         "step": run.step,
@@ -342,13 +340,7 @@ def _resume(run: Run, recipe: Recipe, folder: Path, place: World) -> None:
     if saved.about["best"] is not None:
         run.best_bits, run.best_step = saved.about["best"]
         run.best = _under("best.", saved.tensors)
-    states = _under("random.", saved.tensors)
-    run.generator.set_state(states["draw"])
-    rank = place.rank  # if there are more processes than before, the new have none
-    if f"torch.{rank}" in states:
-        torch.set_rng_state(states[f"torch.{rank}"])
-    if f"cuda.{rank}" in states and torch.cuda.is_available():
-        torch.cuda.set_rng_state(states[f"cuda.{rank}"])
+    generators.restore(_under("random.", saved.tensors), run.generator, place.rank)
 
 
 def live_curve() -> Callable[[list[Row]], None]:
@@ -378,14 +370,6 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {
         n.removeprefix(prefix): x for n, x in tensors.items() if n.startswith(prefix)
     }
-
-
-def _random_states() -> dict[str, Tensor]:
-    """Return the state of this process's global generators."""
-    states = {"torch": torch.get_rng_state()}
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        states["cuda"] = torch.cuda.get_rng_state()
-    return states
 
 
 def _plain(recipe: Recipe) -> dict[str, Any]:

@@ -124,7 +124,38 @@ def test_no_gpu_is_no_problem_and_triton_is_optional(monkeypatch, present, mark)
     monkeypatch.setattr(doctor.metadata, "version", version)
     gpu, triton = doctor.check_torch()
     assert (gpu.mark, triton.mark) == ("note", mark)
-    assert ("pip install" in triton.remedy) is not present
+    assert ("lessons 7.1 to 7.5 need it" in triton.text) is not present
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "remedy"),
+    [
+        ("Linux", "x86_64", "run python3 -m minitransformer"),
+        ("Linux", "aarch64", "book/elsewhere.md"),
+        ("Darwin", "arm64", "book/elsewhere.md"),
+        ("Windows", "AMD64", "book/elsewhere.md"),
+    ],
+)
+def test_without_triton_every_system_is_told_its_way(
+    monkeypatch, system, machine, remedy
+):
+    def version(name):
+        raise metadata.PackageNotFoundError(name)
+
+    fake_torch(monkeypatch, None)
+    monkeypatch.setattr(doctor.metadata, "version", version)
+    monkeypatch.setattr(doctor.platform, "system", lambda: system)
+    monkeypatch.setattr(doctor.platform, "machine", lambda: machine)
+    triton = list(doctor.check_torch())[-1]
+    assert triton.mark == "note"
+    assert f"not installed on {system} {machine}" in triton.text
+    assert remedy in triton.remedy
+
+
+def test_the_page_that_the_doctor_names_is_there():
+    page = (doctor.ROOT / "book" / "elsewhere.md").read_text(encoding="utf-8")
+    for word in ("Windows", "macOS", "WSL", "Triton", "GPU", "MINITRANSFORMER_VENV"):
+        assert word in page
 
 
 def test_what_is_not_installed_is_not_looked_at(monkeypatch):

@@ -81,6 +81,14 @@ def put_python(root, answers):
     return root
 
 
+def put_python_at(venv):
+    """Put a Python at a place that succeeds whatever it is asked."""
+    python = environment.python_of(venv)
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\n")
+    python.chmod(0o755)
+
+
 def calls(root):
     """What pip was asked to do, a line a call."""
     path = root / "calls"
@@ -151,7 +159,7 @@ def test_a_full_disk_is_noticed_before_anything_is_made(course, monkeypatch):
 def test_what_is_installed_already_needs_no_room(course, monkeypatch, capsys):
     disk_with(monkeypatch, 2.0)
     monkeypatch.setattr(environment, "size", lambda folder: 1.5)
-    environment.check_disk(course, {"course"})
+    environment.check_disk(course / ".venv", {"course"})
     assert "Needs about 0.1 GB of disk; 2.0 GB are free." in capsys.readouterr().out
 
 
@@ -327,6 +335,52 @@ def test_a_lock_that_was_left_behind_stops_nobody(course, fresh):
 def test_a_folder_that_cannot_be_written_is_named(course):
     (course / ".venv.lock").mkdir()
     with pytest.raises(SetupError, match="cannot be written to"):
+        environment.ensure({"course"}, course)
+
+
+def test_the_environment_may_be_elsewhere(course, monkeypatch, tmp_path, capsys):
+    elsewhere = tmp_path / "not yet" / "there"
+    monkeypatch.setenv(environment.VARIABLE, str(elsewhere))
+    before = sorted(course.rglob("*"))
+    monkeypatch.setattr(environment, "create", lambda venv: put_python_at(venv))
+    python = environment.ensure({"course"}, course)
+    assert python == environment.python_of(elsewhere)
+    assert environment.installed(course) == {"course"}
+    assert sorted(course.rglob("*")) == before
+    assert "there takes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("named", ["", None])
+def test_without_the_variable_the_environment_is_beside_the_package(
+    course, monkeypatch, named
+):
+    if named is None:
+        monkeypatch.delenv(environment.VARIABLE, raising=False)
+    else:
+        monkeypatch.setenv(environment.VARIABLE, named)
+    assert environment.venv_of(course) == course / ".venv"
+
+
+def test_a_relative_place_does_not_depend_on_where_one_stands(course, monkeypatch):
+    monkeypatch.setenv(environment.VARIABLE, "env")
+    assert environment.venv_of(course) == course / "env"
+
+
+def test_a_folder_of_other_things_is_not_emptied(course, monkeypatch, tmp_path):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "letter").write_text("dear")
+    monkeypatch.setenv(environment.VARIABLE, str(tmp_path / "home"))
+    with pytest.raises(SetupError, match="holds other things"):
+        environment.ensure({"course"}, course)
+    assert (tmp_path / "home" / "letter").read_text() == "dear"
+
+
+def test_a_read_only_checkout_names_the_variable(course, monkeypatch):
+    def refuse(path, mode):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(SetupError, match=r"Read-only file system\. Set MINITRANS"):
         environment.ensure({"course"}, course)
 
 

@@ -52,6 +52,28 @@ def test_a_syntax_error_is_named_where_the_answer_is_missed(graded):
     assert "SyntaxError" in marks["double_check"].message
 
 
+@pytest.mark.parametrize(
+    ("double", "message"),
+    [
+        (
+            "def double(x):\n    raise NotImplementedError('your turn')",
+            "Not answered yet",
+        ),
+        ("def double(x):\n    return [][x]", "Your code raised IndexError: list index"),
+        ("def double(x):\n    return 'ab'", "The check cannot use what you return: "),
+        ("class Own: pass\ndef double(x): return Own()", "The check cannot use what"),
+    ],
+)
+def test_an_error_is_said_to_be_whose_it_is(tmp_path, double, message):
+    notebook = tiny.solution_notebook()
+    (check,) = (cell for cell in notebook.cells if cell.id == "double_check")
+    check.source = "assert double(1) or True\n7 + double(1)"
+    solution = tiny.write(notebook, tmp_path / "solution.ipynb")
+    submission = tiny.submission_notebook(double=double)
+    first, _ = grade.grade(solution, tiny.write(submission, tmp_path / "own.ipynb"))
+    assert first.message.startswith(message)
+
+
 def test_an_answer_may_use_cells_and_imports_of_its_own(graded):
     marks = graded(
         tiny.submission_notebook(

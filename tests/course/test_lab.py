@@ -46,3 +46,10 @@ def test_tests_are_run_by_pytest_in_the_repository(started):
     assert lab.test(["-q", "tests/course"]) == 4
     command = [sys.executable, "-m", "pytest", "-q", "tests/course"]
     assert started == [(command, ROOT)]
+
+
+def test_in_a_folder_that_cannot_be_written_pytest_keeps_no_cache(started, monkeypatch):
+    monkeypatch.setattr(lab.os, "access", lambda path, mode: False)
+    assert lab.test(["-q"]) == 4
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q"]
+    assert started == [(command, ROOT)]

@@ -5,6 +5,7 @@ and must fail with the message that is meant for it.
 """
 
 import copy
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,11 @@ from minitransformer.course import grade
 from minitransformer.course.environment import ROOT
 
 SECONDS = 5.0
+LONGEST_MESSAGE = 300
+RAW = re.compile(
+    r"Traceback|AssertionError|Mismatched elements|Not equal to tolerance| at 0x"
+    r"|A check failed that has no message"
+)
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,14 @@ def changed(name: str, exercise: str, old: str, new: str) -> str:
     return source.replace(old, new)
 
 
+def is_readable(message: str) -> bool:
+    """Tell whether a message is words of a bearable length, no dump of a program."""
+    words = re.findall(r"[A-Za-z]{2,}", message)
+    return (
+        len(words) > 2 and len(message) <= LONGEST_MESSAGE and not RAW.search(message)
+    )
+
+
 class ExerciseSet:
     """The three tests of a set; its test module derives from this class.
 
@@ -77,6 +91,7 @@ class ExerciseSet:
         caught = marks.pop(f"{wrong.exercise}_check")
         assert caught.points == 0
         assert wrong.message in caught.message, caught.message
+        assert is_readable(caught.message), caught.message
         for mark in marks.values():  # only the one exercise loses its points
             assert mark.points == mark.possible, mark
 

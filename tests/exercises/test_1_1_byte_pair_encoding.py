@@ -311,7 +311,7 @@ def offsets(tokens):
         source=changed(
             "train_fast", "if totals[best] != -total:", "if not totals[best]:"
         ),
-        message="(2, 3) fell from 7 to 2. Who says 7?",
+        message="(2, 3) fell from 7 to 2. Is an old 7 thrown away?",
     ),
     WrongAnswer(
         exercise="train_fast",

@@ -37,7 +37,7 @@ WRONG_ANSWERS = (
         exercise="log_likelihood",
         slip="divides by the tokens",
         source=changed("log_likelihood", "sum(c * math", "sum(c / total * math"),
-        message="that is one token. What have all four?",
+        message="What do all four add up to?",
     ),
     WrongAnswer(
         exercise="log_likelihood",

@@ -19,7 +19,7 @@ WRONG_ANSWERS = (
         exercise="pmi",
         slip="forgets that there is a total",
         source=changed("pmi", "count * count.sum()", "count"),
-        message="rows alike ignore each other. Is chance right?",
+        message="What has chance?",
     ),
     WrongAnswer(
         exercise="pmi",
@@ -29,7 +29,7 @@ WRONG_ANSWERS = (
             "count.sum(axis=0, keepdims=True)",
             "count.sum(axis=1, keepdims=True).T",
         ),
-        message="whose share is 4 of 6?",
+        message="the share of the row, and that of the column?",
     ),
     WrongAnswer(
         exercise="pmi",
@@ -57,7 +57,7 @@ def step(V, U, i, j, noise, rate):
         exercise="step",
         slip="forgets the sigmoid",
         source=changed("step", "1 / (1 + np.exp(-V[i] @ U[word]))", "V[i] @ U[word]"),
-        message="sigma(0) is 1/2. Is the truth 1?",
+        message="Is the step their difference?",
     ),
     WrongAnswer(
         exercise="step",

@@ -118,7 +118,7 @@ def head_parts(out, w_o):
 def head_parts(out, w_o):
     return out @ w_o[: out.shape[2]]
 """,
-        message="Which are its?",
+        message="Which rows are its own?",
     ),
     WrongAnswer(
         exercise="head_parts",
@@ -137,7 +137,7 @@ def head_parts(out, w_o):
             "kv_heads, heads // kv_heads, width // heads)",
             "heads // kv_heads, kv_heads, width // heads)",
         ).replace("axis=2", "axis=1"),
-        message="who is neighbor?",
+        message="is the neighbor of 0 not 1?",
     ),
     WrongAnswer(
         exercise="pool_heads",
@@ -182,7 +182,7 @@ def pool_heads(w, heads, kv_heads):
             "np.repeat(key, times, axis=1), np.repeat(value, times, axis=1)",
             "np.tile(key, (1, times, 1, 1)), np.tile(value, (1, times, 1, 1))",
         ),
-        message="Whose neighbor is it?",
+        message="Do neighbors, 0 and 1, not share one?",
     ),
     WrongAnswer(
         exercise="shared_attention",

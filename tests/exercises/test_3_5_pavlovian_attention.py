@@ -99,7 +99,7 @@ def inhibit(strength):
 def inhibit(strength):
     return [("A", 1.0, 1), ("AB", 0.0, 1)] * 200
 """,
-        message="strength 0.3: B promises",
+        message="is 0.3 all that it is to take away?",
     ),
     WrongAnswer(
         exercise="inhibit",

@@ -96,7 +96,7 @@ def head_slopes(num_heads):
             "lower + higher[0::2][: num_heads - power]",
             "sorted(lower + higher[0::2][: num_heads - power], reverse=True)",
         ),
-        message="who asked you to sort?",
+        message="is the order of the heads kept?",
     ),
     WrongAnswer(
         exercise="head_slopes",
@@ -180,7 +180,7 @@ def head_slopes(num_heads):
             "ratio = np.log(np.maximum(distance, 1)",
             "distance = distance.ravel()\n    ratio = np.log(np.maximum(distance, 1)",
         ),
-        message="a matrix of distances gives shape (4,)",
+        message="a matrix of distances gives (4,): is its shape kept?",
     ),
     WrongAnswer(
         exercise="biased_means",

@@ -160,7 +160,7 @@ def cache_places(newest, sinks, window):
         source=changed(
             "bits_by_age", "min(number, len(bits) - 1)", "number % len(bits)"
         ),
-        message="the last holds all",
+        message="does the last stair hold all older ones?",
     ),
     WrongAnswer(
         exercise="pack",
@@ -222,7 +222,7 @@ def cache_places(newest, sinks, window):
         exercise="slim_head",
         slip="scales by d",
         source=changed("slim_head", "math.sqrt(size)", "math.sqrt(keys.shape[1])"),
-        message="by d, or a head's size?",
+        message="by the root of a head's size?",
     ),
     WrongAnswer(
         exercise="slim_head",

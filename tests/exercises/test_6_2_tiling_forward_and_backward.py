@@ -60,7 +60,7 @@ WRONG_ANSWERS = (
             "return found",
             "return sorted(found, key=lambda t: t[::-1])",
         ),
-        message="row by row, not by columns",
+        message="your tiles go column by column",
     ),
     WrongAnswer(
         exercise="largest_block",
