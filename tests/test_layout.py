@@ -37,7 +37,7 @@ MAY_IMPORT = {
         *("models", "caches", "layers", "positions", "attention", "tokenization"),
     },
     "generation": {"models", "caches"},
-    "lens": {"models"},
+    "lens": {"models", "layers"},
     "course": set(),
     "again": set(),
     "data": set(),

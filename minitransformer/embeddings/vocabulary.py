@@ -126,7 +126,7 @@ def noise_probability(counts: ArrayLike, exponent: float) -> NDArray[np.float64]
 def huffman_paths(counts: Sequence[int] | NDArray[np.int64]) -> Paths:
     """Build the Huffman tree of the counts: always join the two lightest nodes.
 
-    Among nodes of equal weight :mod:`heapq`, which sees weights alone, says which is
+    Among nodes of equal weight ``heapq``, which sees weights alone, says which is
     joined first. The one joined first is reached by turn 0.
 
     Args:

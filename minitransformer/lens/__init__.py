@@ -1,0 +1,1 @@
+"""Reading a trained model: look, never change."""
