@@ -154,12 +154,12 @@ def _checked(query: Tensor, key: Packed, value: Packed) -> Stair:
                 f"needs {(batch, kv_heads, tokens, row)} for {bits} bits"
             )
     numbers = [*(key.ends or ()), *(value.ends or ())]
+    names: tuple[str, ...] = ("k_low", "k_high", "v_low", "v_high")
     if bits == WHOLE:
-        numbers = [key.codes, value.codes]
+        names, numbers = ("key", "value"), [key.codes, value.codes]
     elif {key.codes.dtype, value.codes.dtype} != {torch.uint8}:
         raise ValueError(f"codes have {key.codes.dtype}, needs uint8")
-    names = ("k_low", "k_high", "v_low", "v_high")
-    check_inputs(query=query, **dict(zip(names, numbers, strict=False)))
+    check_inputs(query=query, **dict(zip(names, numbers, strict=True)))
     ends = [x.contiguous() for x in numbers] if bits < WHOLE else [None] * 4
     codes = key.codes.contiguous(), value.codes.contiguous()
     return Stair(*codes, tuple(ends), bits, group, tokens)
