@@ -92,10 +92,7 @@ def decoding(length: int, bandwidth: float) -> list[dict[str, Any]]:
     in_pages = partial(flash_decoding.paged_attention, query, *pool, **paged)
     peers: dict[str, tuple[Callable[[], Any], int]] = {
         "flash decoding": (partial(flash_decoding.attention, query, key, value), whole),
-        "paged": (
-            partial(flash_decoding.paged_attention, query, *pool, **paged),
-            whole,
-        ),
+        "paged": (in_pages, whole),
         "SDPA": (dense, whole),
         "FlexAttention": (flex, whole),
     }
