@@ -45,8 +45,8 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 def milliseconds(run: Callable[[], Any]) -> float:
     """Return the median time of a call, captured as a graph."""
     run()  # compiles
-    with torch.cuda.stream(torch.cuda.Stream()):
-        return triton.testing.do_bench_cudagraph(run, rep=100, return_mode="median")
+    torch.cuda.synchronize()
+    return triton.testing.do_bench_cudagraph(run, rep=100, return_mode="median")
 
 
 def size_of(tensors: Iterable[Tensor]) -> int:
