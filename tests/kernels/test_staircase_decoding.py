@@ -8,17 +8,12 @@ pytest.importorskip("triton")
 from minitransformer.attention import core
 from minitransformer.caches.quantized import Quantized, quantize
 from minitransformer.caches.staircase import StaircaseCache
-from minitransformer.kernels import launch, tiles
 from minitransformer.kernels import staircase_decoding as module
+from minitransformer.kernels import tiles
 from minitransformer.kernels.resources import Build, resources
 from minitransformer.kernels.staircase_decoding import attention
 
-DEVICE = "cpu" if launch.INTERPRETED else "cuda"
-
-
-def normal(*shape, seed=0, dtype=torch.float32):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator).to(DEVICE, dtype)
+from .budget import DEVICE, DTYPES, normal
 
 
 def whole(x):
@@ -62,7 +57,7 @@ def check(query, stairs, wide, **options):
     assert got.dtype == query.dtype
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("tokens", [1, 16, 17, 90])
 def test_codes_give_what_the_dequantized_cache_gives(tokens, dtype):
     cache = filled(tokens, dtype=dtype)
