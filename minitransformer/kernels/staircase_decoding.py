@@ -1,0 +1,235 @@
+"""Decoding on a cache in few bits: the codes are read, not what they stand for.
+
+One new token of each sequence looks at what ``caches.staircase`` keeps: stairs of
+packed codes, the older the fewer bits, and the newest tokens as they came. A program
+takes a part of one stair, for the query heads that share a key head. It loads bytes and
+makes numbers of them in registers::
+
+    x' = low + code (high - low) / (2^b - 1)
+
+Ends of keys are loaded once a group and channel, those of values once a token, so that
+memory hands out the bytes that the cache counts and no more. The parts of all stairs
+are merged by their ``lse``, as in :mod:`~minitransformer.kernels.flash_decoding`.
+
+Sources: Li, arXiv 2410.18441; Liu et al., 2402.02750; Dao et al., Flash-Decoding, 2023.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from minitransformer.kernels.flash_attention import HEAD_DIMS
+from minitransformer.kernels.flash_decoding import MOST_QUERIES
+from minitransformer.kernels.flash_scores import INF, LOG2E
+from minitransformer.kernels.launch import check_forward_only, check_inputs
+from minitransformer.kernels.tiles import decoding_tile
+
+WHOLE = 16
+BITS = (1, 2, 4, 8, WHOLE)
+"""Bits whose codes never lie across two bytes; 16 are numbers as they came."""
+
+
+class Packed(Protocol):
+    """What the kernel reads of ``caches.quantized.Quantized``."""
+
+    codes: Any
+    ends: Any
+    bits: Any
+
+
+class Stair(NamedTuple):
+    """Keys and values of one stair as the kernel takes them, side by side in memory."""
+
+    key: Tensor
+    value: Tensor
+    ends: tuple[Tensor | None, ...]
+    bits: int
+    group: int
+    tokens: int
+
+
+@triton.jit
+def _codes(ptr, at, there, BN: tl.constexpr, E: tl.constexpr, BITS: tl.constexpr):
+    """Unpack the codes of some tokens, ``[BN, E]``."""
+    PER: tl.constexpr = 8 // BITS
+    places = at[:, None] * (E // PER) + tl.arange(0, E // PER)
+    packed = tl.load(ptr + places, mask=there[:, None], other=0).to(tl.int32)
+    spread = packed[:, :, None] >> (tl.arange(0, PER) * BITS)[None, None, :]
+    return tl.reshape(spread & ((1 << BITS) - 1), [BN, E]).to(tl.float32)
+
+
+@triton.jit
+def _each(ptr, at, there, ROWS: tl.constexpr, SAME: tl.constexpr, E: tl.constexpr):
+    """Load one row for each group, and hand it to the ``SAME`` tokens of the group."""
+    rows = tl.load(ptr + at[:, None] * E + tl.arange(0, E), mask=there[:, None])
+    rows = tl.broadcast_to(rows.to(tl.float32)[:, None, :], [ROWS, SAME, E])
+    return tl.reshape(rows, [ROWS * SAME, E])
+
+
+@triton.jit
+def _stair(
+    q_ptr, k_ptr, v_ptr, k_low_ptr, k_high_ptr, v_low_ptr, v_high_ptr, pos_ptr,
+    out_ptr, lse_ptr, kv_heads, tokens, all_tokens, before, part, first, parts, scale,
+    HEADS: tl.constexpr, ROWS: tl.constexpr, BN: tl.constexpr, E: tl.constexpr,
+    BITS: tl.constexpr, GROUP: tl.constexpr, POS: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Attend to one part of a stair, for the query heads that share a key head."""
+    split, pair = tl.program_id(0), tl.program_id(1)
+    rows, dims = tl.arange(0, ROWS), tl.arange(0, E)
+    inside = rows < HEADS
+    at = pair * HEADS + rows
+    q = tl.load(q_ptr + at[:, None] * E + dims, mask=inside[:, None], other=0.0)
+    SAME: tl.constexpr = min(GROUP, BN)
+    peak = tl.full([ROWS], -INF, tl.float32)
+    total = tl.zeros([ROWS], tl.float32)
+    acc = tl.zeros([ROWS, E], tl.float32)
+    row = pair.to(tl.int64) * tokens
+    for n in tl.range(split * part, tl.minimum((split + 1) * part, tokens), BN):
+        cols = n + tl.arange(0, BN)
+        there = cols < tokens
+        if BITS == 16:
+            places = (row + cols)[:, None] * E + dims
+            k = tl.load(k_ptr + places, mask=there[:, None], other=0.0)
+            v = tl.load(v_ptr + places, mask=there[:, None], other=0.0)
+        else:
+            heads = n + tl.arange(0, BN // SAME) * SAME  # first token of each group
+            ends, known = (row + heads) // GROUP, heads < tokens
+            low = _each(k_low_ptr, ends, known, BN // SAME, SAME, E)
+            high = _each(k_high_ptr, ends, known, BN // SAME, SAME, E)
+            step: tl.constexpr = 1.0 / ((1 << BITS) - 1)
+            code = _codes(k_ptr, row + cols, there, BN, E, BITS)
+            k = (low + code * ((high - low) * step)).to(q.dtype)
+            k = tl.where(there[:, None], k, 0.0)
+            low = tl.load(v_low_ptr + row + cols, mask=there, other=0.0).to(tl.float32)
+            high = tl.load(v_high_ptr + row + cols, mask=there, other=0.0)
+            span = (high.to(tl.float32) - low) * step
+            code = _codes(v_ptr, row + cols, there, BN, E, BITS)
+            v = (low[:, None] + code * span[:, None]).to(q.dtype)
+        s = tl.dot(q, k.T, input_precision=PRECISION) * (scale * LOG2E)
+        seen = there
+        if POS:
+            place = pair // kv_heads * all_tokens + before + cols
+            seen = seen & (tl.load(pos_ptr + place, mask=there, other=-1) >= 0)
+        s = tl.where(seen[None, :], s, -INF)
+        new = tl.maximum(peak, tl.max(s, 1))
+        shift = tl.where(new == -INF, 0.0, new)
+        p = tl.math.exp2(s - shift[:, None])
+        kept = tl.math.exp2(peak - shift)
+        total = total * kept + tl.sum(p, 1)
+        acc = tl.dot(p.to(v.dtype), v, acc * kept[:, None], input_precision=PRECISION)
+        peak = new
+    empty = total == 0.0
+    total = tl.where(empty, 1.0, total)
+    at = at * parts + first + split
+    lse = tl.where(empty, -INF, peak / LOG2E + tl.log(total))
+    tl.store(lse_ptr + at, lse, mask=inside)
+    acc = acc / total[:, None]
+    tl.store(out_ptr + at[:, None] * E + dims, acc, mask=inside[:, None])
+
+
+def _checked(query: Tensor, key: Packed, value: Packed) -> Stair:
+    """Return a stair as the kernel takes it, or say what does not fit."""
+    bits, (batch, _, _, head_dim) = key.bits, query.shape
+    if bits not in BITS or bits != value.bits:
+        raise ValueError(
+            f"keys have {bits} bits, values {value.bits}, needs one of {BITS} for both"
+        )
+    shape, tokens = tuple(value.codes.shape), value.codes.shape[2]
+    row = head_dim * bits // 8 if bits < WHOLE else head_dim
+    kv_heads = shape[1]
+    group = key.codes.shape[3] if key.codes.ndim == 5 else 1
+    if bits < WHOLE and (group & (group - 1) or tokens % group):
+        raise ValueError(f"group is {group}, needs a power of 2 that divides {tokens}")
+    keys = tuple(key.codes.flatten(2, -2).shape)
+    if not kv_heads or query.shape[1] % kv_heads:
+        raise ValueError(f"keys have {kv_heads} heads, query {query.shape[1]}")
+    for name, got in (("key", keys), ("value", shape)):
+        if got != (batch, kv_heads, tokens, row):
+            raise ValueError(
+                f"codes of {name} have shape {got}, "
+                f"needs {(batch, kv_heads, tokens, row)} for {bits} bits"
+            )
+    numbers = [*(key.ends or ()), *(value.ends or ())]
+    names: tuple[str, ...] = ("k_low", "k_high", "v_low", "v_high")
+    if bits == WHOLE:
+        names, numbers = ("key", "value"), [key.codes, value.codes]
+    elif {key.codes.dtype, value.codes.dtype} != {torch.uint8}:
+        raise ValueError(f"codes have {key.codes.dtype}, needs uint8")
+    check_inputs(query=query, **dict(zip(names, numbers, strict=True)))
+    ends = [x.contiguous() for x in numbers] if bits < WHOLE else [None] * 4
+    codes = key.codes.contiguous(), value.codes.contiguous()
+    return Stair(*codes, tuple(ends), bits, group, tokens)
+
+
+def attention(
+    query: Tensor,
+    stairs: Sequence[tuple[Packed, Packed]],
+    *,
+    kv_pos: Tensor | None = None,
+    return_lse: bool = False,
+    scale: float | None = None,
+) -> Any:
+    """Let the newest token of each sequence look at a cache in few bits; forward only.
+
+    Args:
+        query: ``[B, H, 1, E]``; E as in ``flash_attention``.
+        stairs: keys and values of each, oldest first; ``cache.blocks()``, and behind
+            them what waits, as 16 bits. A stair without tokens is left out.
+        kv_pos: where the keys stand, ``[S]`` or ``[B, S]``; -1 marks an empty slot.
+        return_lse: also return the logarithm of the sum of exponentials of each row.
+        scale: what products are multiplied by; ``1/sqrt(E)`` by default.
+
+    Returns:
+        As ``flash_decoding.attention``: the output ``[B, H, 1, E]``, with
+        ``return_lse`` also the ``lse`` ``[B, H, 1]`` in float32.
+
+    Raises:
+        ValueError: an input is not on a GPU (and the kernels not interpreted), does not
+            fit, needs a gradient; bits are others than 1, 2, 4, 8 and 16, a group is no
+            power of 2, or there is no token.
+    """
+    check_inputs(query=query)
+    check_forward_only("decoding", query=query)
+    if query.ndim != 4 or query.shape[2] != 1 or query.shape[3] not in HEAD_DIMS:
+        raise ValueError(
+            f"query has shape {tuple(query.shape)}, needs (B, H, 1, E), "
+            f"E in {HEAD_DIMS}"
+        )
+    given = [_checked(query, k, v) for k, v in stairs if v.codes.shape[2]]
+    if len({one.value.shape[1] for one in given}) != 1:
+        raise ValueError(f"{len(given)} stairs hold tokens, need one or more alike")
+    (batch, heads, _, head_dim), kv_heads = query.shape, given[0].value.shape[1]
+    group, tokens = heads // kv_heads, sum(one.tokens for one in given)
+    if group > MOST_QUERIES:
+        raise ValueError(f"{group} heads share a key head, at most {MOST_QUERIES}")
+    if kv_pos is not None:
+        if tuple(kv_pos.shape) not in ((tokens,), (batch, tokens)):
+            raise ValueError(
+                f"kv_pos has shape {tuple(kv_pos.shape)}, needs ({batch}, {tokens})"
+            )
+        kv_pos = kv_pos.to(query.device, torch.int32).expand(batch, tokens).contiguous()
+    tiles = [decoding_tile(batch * kv_heads, one.tokens) for one in given]
+    counts = [triton.cdiv(s.tokens, t.part) for s, t in zip(given, tiles, strict=True)]
+    parts = sum(counts)
+    outs = query.new_empty((batch, heads, parts, head_dim), dtype=torch.float32)
+    sums = query.new_empty((batch, heads, parts), dtype=torch.float32)
+    before = first = 0
+    for one, tile, count in zip(given, tiles, counts, strict=True):
+        _stair[(count, batch * kv_heads)](
+            query.contiguous(), one.key, one.value, *one.ends, kv_pos, outs, sums,
+            kv_heads, one.tokens, tokens, before, tile.part, first, parts,
+            head_dim**-0.5 if scale is None else scale,
+            HEADS=group, ROWS=max(16, triton.next_power_of_2(group)), BN=tile.columns,
+            E=head_dim, BITS=one.bits, GROUP=one.group, POS=kv_pos is not None,
+            PRECISION="ieee" if query.dtype == torch.float32 else "tf32",
+            num_warps=tile.warps, num_stages=tile.stages,
+        )  # fmt: skip
+        before, first = before + one.tokens, first + count
+    lse = torch.logsumexp(sums, dim=-1, keepdim=True)
+    weights = torch.exp(sums - lse).nan_to_num(nan=0.0)
+    out = (weights.unsqueeze(-1) * outs).sum(dim=2, keepdim=True).to(query.dtype)
+    return (out, lse) if return_lse else out
