@@ -1,5 +1,6 @@
 """The website builds without a warning, and every page of it works in a browser."""
 
+import itertools
 import json
 import re
 import shutil
@@ -153,6 +154,26 @@ def test_the_exercises_page_shows_every_exercise_and_its_notebook(site):
             assert f"<p>{exercise['minutes']}</p>" in row
 
 
+@pytest.mark.parametrize("part", range(1, 8))
+def test_a_part_page_shows_each_of_its_lessons_with_what_it_needs(site, part):
+    page = (site / "book" / f"part_{part}.html").read_text(encoding="utf-8")
+    shown = re.search(r'<svg class="part-map".*?</svg>', page)[0]
+    lessons = sorted(ROOT.glob(f"lessons/{part}_*/*.ipynb"))
+    assert len(lessons) >= 2
+    for path in lessons:
+        number = ".".join(path.stem.split("_")[:2])
+        about = json.loads(path.read_text(encoding="utf-8"))["metadata"]
+        assert f">{number}</text>" in shown
+        assert f"{number} builds on " in shown
+        assert f'href="../{path.relative_to(ROOT).with_suffix(".html")}"' in page
+        assert f"{about['minitransformer']['minutes']} minutes · builds on " in page
+
+
+def test_a_lesson_leads_on_to_those_that_build_on_it(site):
+    page = (site / "book" / "part_1.html").read_text(encoding="utf-8")
+    assert "70 minutes · builds on 1.1 · leads to 1.3" in page
+
+
 def test_a_lesson_leads_to_its_exercises_on_their_page(site):
     lesson = site / "lessons" / "1_tokenization" / "1_1_byte_pair_encoding.html"
     place = 'href="../../book/exercises.html#exercises-1-1-byte-pair-encoding"'
@@ -174,6 +195,39 @@ def test_the_atlas_shows_all_that_is_known_of_a_paper(site):
         assert f"https://arxiv.org/abs/{paper.arxiv}" in page
         assert f">{paper.verdict}<" in page
         assert straight(paper.caveat) in page
+
+
+def test_the_atlas_is_filtered_by_family_and_verdict_from_the_keyboard(site, browser):
+    ledger = papers.load()
+    views = [paper for paper in ledger if paper.family == "V"]
+    partly = [paper for paper in views if paper.verdict == "partly"]
+    assert 0 < len(partly) < len(views) < len(ledger)
+    with visiting.serve(site) as base:
+        tab = browser.new_page()
+        tab.goto(f"{base}book/atlas.html")
+        shown = tab.locator("table.atlas tbody tr:visible")
+        count = tab.locator(".atlas-filter [role=status]")
+        assert shown.count() == len(ledger)
+        family = tab.get_by_role("button", name=papers.FAMILIES["V"], exact=True)
+        family.press("Enter")
+        assert family.get_attribute("aria-pressed") == "true"
+        assert shown.count() == len(views)
+        tab.get_by_role("button", name="partly", exact=True).press("Enter")
+        assert shown.count() == len(partly)
+        assert count.inner_text() == f"{len(partly)} of {len(ledger)} papers"
+        tab.get_by_role("group", name="Family").get_by_text("all").press("Enter")
+        tab.get_by_role("group", name="Verdict").get_by_text("all").press("Enter")
+        assert shown.count() == len(ledger)
+        tab.close()
+
+
+def test_without_scripts_the_atlas_shows_every_paper(site, browser):
+    with visiting.serve(site) as base:
+        tab = browser.new_page(java_script_enabled=False)
+        tab.goto(f"{base}book/atlas.html")
+        assert tab.locator("table.atlas tbody tr:visible").count() == len(papers.load())
+        assert tab.locator(".atlas-filter").count() == 0
+        tab.close()
 
 
 def test_quotes_are_compared_straight():
@@ -203,6 +257,38 @@ def test_search_finds_a_word_of_a_lesson(site, browser):
         hit.wait_for(timeout=10_000)
         tab.close()
     assert events == []
+
+
+def test_the_chosen_color_scheme_lasts_from_page_to_page(site, browser):
+    theme = "document.documentElement.dataset.theme"
+    with visiting.serve(site) as base:
+        tab = browser.new_page(color_scheme="light")
+        tab.goto(f"{base}book/atlas.html")
+        assert tab.evaluate(theme) == "light"
+        for _ in range(3):  # the button goes round: system, light, dark
+            if tab.evaluate(theme) == "light":
+                tab.locator("button.theme-switch-button:visible").first.press("Enter")
+        assert tab.evaluate(theme) == "dark"
+        tab.goto(f"{base}book/conventions.html")
+        assert tab.evaluate(theme) == "dark"
+        tab.close()
+
+
+def test_previous_and_next_follow_the_contents(site):
+    contents = (ROOT / "book" / "_toc.yml").read_text(encoding="utf-8")
+    root = site.resolve()
+    pages = [root / f"{p}.html" for p in re.findall(r"(?:root|file): (\S+)", contents)]
+    assert len(pages) >= 40
+    for page, following in itertools.pairwise(pages):
+        assert neighbor(page, "right-next") == following
+        assert neighbor(following, "left-prev") == page
+
+
+def neighbor(page, direction):
+    """Return the page that the link of this class leads to."""
+    source = page.read_text(encoding="utf-8")
+    link = re.search(rf'class="{direction}"\s+href="([^"]+)"', source)
+    return (page.parent / link[1]).resolve()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
