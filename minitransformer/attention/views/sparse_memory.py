@@ -188,12 +188,14 @@ def recall(
         most_reads: how often to read; fewer when nothing changes any more.
 
     Returns:
-        Signs ``[queries, n]``. A sign whose read is exactly zero stays as it was.
+        Signs ``[queries, n]``. A sign whose read is zero, but for the rounding of a
+        sum over all patterns, stays as it was.
     """
     state = _signs("queries", queries)
+    rounding = len(np.asarray(patterns)) * np.finfo(float).eps
     for _ in range(most_reads):
         answer = expected_read(state, patterns, patterns, log_weight)
-        after = np.where(answer == 0, state, np.sign(answer))
+        after = np.where(np.abs(answer) <= rounding, state, np.sign(answer))
         if np.array_equal(after, state):
             break
         state = after

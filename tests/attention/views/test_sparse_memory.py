@@ -185,6 +185,19 @@ def test_recall_cleans_a_pattern_and_stays_on_it():
     assert (sdm.recall(lost, patterns[:1], table) == lost).all()
 
 
+def test_a_tie_is_a_tie_in_any_order_of_the_patterns():
+    """Half of the patterns are wrong in sign 0, and as many others in sign 1."""
+    rng = np.random.default_rng(0)
+    rest = rng.choice([-1.0, 1.0], size=(50, 30))
+    signs = np.ones((50, 1))
+    patterns = np.block([[signs, -signs, rest], [-signs, signs, rest]])
+    query, table = np.ones((1, 32)), -rng.random(33)
+    for _ in range(20):
+        rng.shuffle(patterns)
+        after = sdm.recall(query, patterns, table, most_reads=1)
+        assert (after[:, :2] == 1).all()
+
+
 def test_recall_reads_no_more_often_than_it_is_told():
     rng = np.random.default_rng(7)
     patterns = signs(rng, 400, 32)
