@@ -92,6 +92,57 @@ def _part(
     tl.store(out_ptr + at[:, None] * E + dims, acc, mask=inside[:, None])
 
 
+@triton.jit
+def _merge(
+    outs_ptr, sums_ptr, out_ptr, lse_ptr, parts,
+    PARTS: tl.constexpr, BLOCK: tl.constexpr, E: tl.constexpr,
+):  # fmt: skip
+    """Merge the parts of one query, ``BLOCK`` of them at a time."""
+    row, dims = tl.program_id(0).to(tl.int64), tl.arange(0, E)
+    every = tl.arange(0, PARTS)
+    sums = tl.load(sums_ptr + row * parts + every, mask=every < parts, other=-INF)
+    peak = tl.max(sums, 0)
+    peak = tl.where(peak == -INF, 0.0, peak)
+    total = tl.sum(tl.exp(sums - peak), 0)
+    acc = tl.zeros([E], tl.float32)
+    for n in tl.range(0, parts, BLOCK):
+        some = n + tl.arange(0, BLOCK)
+        there, at = some < parts, row * parts + some
+        weights = tl.exp(tl.load(sums_ptr + at, mask=there, other=-INF) - peak)
+        outs = tl.load(
+            outs_ptr + at[:, None] * E + dims, mask=there[:, None], other=0.0
+        )
+        acc += tl.sum(weights[:, None] * outs, 0)
+    empty = total == 0.0
+    acc = acc / tl.where(empty, 1.0, total)
+    lse = tl.where(empty, -INF, peak + tl.log(total))
+    tl.store(out_ptr + row * E + dims, acc)
+    tl.store(lse_ptr + row, lse)
+
+
+def merge(outs: Tensor, sums: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Merge what parts of the keys gave; a part without keys has ``-inf`` as ``lse``.
+
+    Args:
+        outs: ``[..., parts, E]``, float32; E a power of 2.
+        sums: ``[..., parts]``, the ``lse`` of each part, float32.
+        dtype: of the output.
+
+    Returns:
+        The output ``[..., E]`` and its ``lse`` ``[...]`` in float32; zeros and ``-inf``
+        where no part has keys.
+    """
+    *shape, parts, head_dim = outs.shape
+    out = outs.new_empty((*shape, head_dim), dtype=dtype)
+    lse = outs.new_empty(shape)
+    size = triton.next_power_of_2(parts)
+    _merge[(lse.numel(),)](
+        outs, sums, out, lse, parts,
+        PARTS=size, BLOCK=min(size, 16), E=head_dim, num_warps=2,
+    )  # fmt: skip
+    return out, lse
+
+
 def _run(
     query: Tensor,
     key: Tensor,
@@ -142,9 +193,7 @@ def _run(
         num_warps=tile.warps,
         num_stages=tile.stages,
     )
-    lse = torch.logsumexp(sums, dim=-1)
-    weights = torch.exp(sums - lse.unsqueeze(-1)).nan_to_num(nan=0.0)
-    out = (weights.unsqueeze(-1) * outs).sum(dim=3).to(value.dtype)
+    out, lse = merge(outs, sums, value.dtype)
     return (out, lse) if return_lse else out
 
 

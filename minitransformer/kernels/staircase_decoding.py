@@ -2,12 +2,17 @@
 
 One new token of each sequence looks at what ``caches.staircase`` keeps: stairs of
 packed codes, the older the fewer bits, and the newest tokens as they came. A program
-takes a part of one stair, for the query heads that share a key head. It loads bytes and
-makes numbers of them in registers::
+takes a part of one stair, for the query heads that share a key head. It loads words of
+codes and makes numbers of them by their bits: in float16, a code at the top of the
+fraction of 1.0 is ``n``, exactly. What is linear stays out of the many numbers::
 
-    x' = low + code (high - low) / (2^b - 1)
+    n = 1 + code / 2^b        span = (high - low) 2^b / (2^b - 1)
+    x' = low + (n - 1) span
+    q . x' = (q span) . n + q . low - sum(q span)            one group of keys a block
+    sum p x' = sum (p span) n + sum p low - sum p span
 
-Ends of keys are loaded once a group and channel, those of values once a token, so that
+where ``q span`` and ``p span`` are rounded to the type of the query, as ``x'`` would
+be. Ends of keys are loaded once a group and channel, those of values once a token, so
 memory hands out the bytes that the cache counts and no more. The parts of all stairs
 are merged by their ``lse``, as in :mod:`~minitransformer.kernels.flash_decoding`.
 
@@ -23,7 +28,7 @@ import triton.language as tl
 from torch import Tensor
 
 from minitransformer.kernels.flash_attention import HEAD_DIMS
-from minitransformer.kernels.flash_decoding import MOST_QUERIES
+from minitransformer.kernels.flash_decoding import MOST_QUERIES, merge
 from minitransformer.kernels.flash_scores import INF, LOG2E
 from minitransformer.kernels.launch import check_forward_only, check_inputs
 from minitransformer.kernels.tiles import decoding_tile
@@ -53,21 +58,41 @@ class Stair(NamedTuple):
 
 
 @triton.jit
-def _codes(ptr, at, there, BN: tl.constexpr, E: tl.constexpr, BITS: tl.constexpr):
-    """Unpack the codes of some tokens, ``[BN, E]``."""
-    PER: tl.constexpr = 8 // BITS
-    places = at[:, None] * (E // PER) + tl.arange(0, E // PER)
-    packed = tl.load(ptr + places, mask=there[:, None], other=0).to(tl.int32)
-    spread = packed[:, :, None] >> (tl.arange(0, PER) * BITS)[None, None, :]
-    return tl.reshape(spread & ((1 << BITS) - 1), [BN, E]).to(tl.float32)
+def _planes(
+    words, BITS: tl.constexpr, CODES: tl.constexpr, FIRST: tl.constexpr,
+    STEP: tl.constexpr,
+):  # fmt: skip
+    """Make pairs ``1 + code / 2^b`` of every ``STEP``-th code of the halves of words.
+
+    Where the shifts are constants, a pair takes two instructions.
+    """
+    if STEP < CODES:
+        even = _planes(words, BITS, CODES, FIRST, 2 * STEP)
+        return tl.join(even, _planes(words, BITS, CODES, FIRST + STEP, 2 * STEP))
+    else:
+        UP: tl.constexpr = 10 - BITS - FIRST * BITS
+        MASK: tl.constexpr = (((1 << BITS) - 1) << (10 - BITS)) * 0x10001
+        if UP > 0:
+            words = words << UP
+        elif UP < 0:
+            words = words >> -UP
+        return (words & MASK) | 0x3C003C00
 
 
 @triton.jit
-def _each(ptr, at, there, ROWS: tl.constexpr, SAME: tl.constexpr, E: tl.constexpr):
-    """Load one row for each group, and hand it to the ``SAME`` tokens of the group."""
-    rows = tl.load(ptr + at[:, None] * E + tl.arange(0, E), mask=there[:, None])
-    rows = tl.broadcast_to(rows.to(tl.float32)[:, None, :], [ROWS, SAME, E])
-    return tl.reshape(rows, [ROWS * SAME, E])
+def _numbers(words, BITS: tl.constexpr, HALF: tl.constexpr):
+    """Make numbers of words ``[n, w]`` of two halves: ``[n, w, codes of one, 2]``.
+
+    Both codes of a pair lie side by side in a register, as a product wants them.
+    """
+    words = words.to(tl.int32)
+    if HALF == 8:
+        words = (words & 0xFF) | ((words & 0xFF00) << 8)
+    both = _planes(words, BITS, HALF // BITS, 0, 1)
+    low = both.to(tl.int16).to(tl.float16, bitcast=True)
+    high = (both >> 16).to(tl.int16).to(tl.float16, bitcast=True)
+    shape: tl.constexpr = [words.shape[0], words.shape[1], HALF // BITS, 2]
+    return tl.reshape(tl.join(low, high), shape)
 
 
 @triton.jit
@@ -83,52 +108,81 @@ def _stair(
     inside = rows < HEADS
     at = pair * HEADS + rows
     q = tl.load(q_ptr + at[:, None] * E + dims, mask=inside[:, None], other=0.0)
-    SAME: tl.constexpr = min(GROUP, BN)
-    peak = tl.full([ROWS], -INF, tl.float32)
-    total = tl.zeros([ROWS], tl.float32)
-    acc = tl.zeros([ROWS, E], tl.float32)
+    wide = q.to(tl.float32) * (scale * LOG2E)
     row = pair.to(tl.int64) * tokens
-    for n in tl.range(split * part, tl.minimum((split + 1) * part, tokens), BN):
+    peak = tl.full([ROWS], -INF, tl.float32)
+    total = tl.zeros([BN, ROWS], tl.float32)
+    low_sum = tl.zeros([BN, ROWS], tl.float32)
+    acc = tl.zeros([E, ROWS], tl.float32)
+    STEP: tl.constexpr = BN if BITS == 16 else min(GROUP, BN)
+    HALF: tl.constexpr = min(16, E * BITS // 2)
+    CODES: tl.constexpr = max(HALF // BITS, 1)  # in half a word
+    W: tl.constexpr = E // (2 * CODES)
+    UNIT: tl.constexpr = 1.0 if BITS == 16 else (1 << BITS) / ((1 << BITS) - 1)
+    for n in tl.range(split * part, tl.minimum((split + 1) * part, tokens), STEP):
         cols = n + tl.arange(0, BN)
-        there = cols < tokens
         if BITS == 16:
+            there = cols < tokens
             places = (row + cols)[:, None] * E + dims
             k = tl.load(k_ptr + places, mask=there[:, None], other=0.0)
             v = tl.load(v_ptr + places, mask=there[:, None], other=0.0)
+            s = tl.dot(k, q.T, input_precision=PRECISION) * (scale * LOG2E)
         else:
-            heads = n + tl.arange(0, BN // SAME) * SAME  # first token of each group
-            ends, known = (row + heads) // GROUP, heads < tokens
-            low = _each(k_low_ptr, ends, known, BN // SAME, SAME, E)
-            high = _each(k_high_ptr, ends, known, BN // SAME, SAME, E)
-            step: tl.constexpr = 1.0 / ((1 << BITS) - 1)
-            code = _codes(k_ptr, row + cols, there, BN, E, BITS)
-            k = (low + code * ((high - low) * step)).to(q.dtype)
-            k = tl.where(there[:, None], k, 0.0)
-            low = tl.load(v_low_ptr + row + cols, mask=there, other=0.0).to(tl.float32)
-            high = tl.load(v_high_ptr + row + cols, mask=there, other=0.0)
-            span = (high.to(tl.float32) - low) * step
-            code = _codes(v_ptr, row + cols, there, BN, E, BITS)
-            v = (low[:, None] + code * span[:, None]).to(q.dtype)
-        s = tl.dot(q, k.T, input_precision=PRECISION) * (scale * LOG2E)
+            there = tl.full([BN], True, tl.int1)
+            if BN > STEP:
+                there = tl.arange(0, BN) < STEP
+            places = (row + cols)[:, None] * W + tl.arange(0, W)
+            k = tl.load(k_ptr + places, mask=there[:, None], other=0)
+            v = tl.load(v_ptr + places, mask=there[:, None], other=0)
+            ends = (row + n) // GROUP * E + dims
+            low = tl.load(k_low_ptr + ends).to(tl.float32)
+            high = tl.load(k_high_ptr + ends).to(tl.float32)
+            v_low = tl.load(v_low_ptr + row + cols, mask=there, other=0.0)
+            v_high = tl.load(v_high_ptr + row + cols, mask=there, other=0.0)
+            v_low = v_low.to(tl.float32)
+            span = v_high.to(tl.float32) - v_low
+            k = _numbers(k, BITS, HALF)
+            k = tl.reshape(tl.trans(k, 0, 2, 1, 3), [BN, E])
+            v = tl.reshape(_numbers(v, BITS, HALF), [BN, E])
+            factor = (wide * ((high - low) * UNIT)).to(q.dtype)
+            below = wide * low
+            if q.dtype == tl.float16:
+                below -= factor.to(tl.float32)
+            else:
+                k = (k - 1.0).to(q.dtype)
+                v = (v - 1.0).to(q.dtype)
+            factor = tl.reshape(factor, [ROWS, W, 2, CODES])
+            factor = tl.reshape(tl.trans(factor, 0, 3, 1, 2), [ROWS, E])
+            s = tl.dot(k, factor.T, input_precision=PRECISION)
+            s += tl.sum(below, 1)[None, :]
         seen = there
         if POS:
             place = pair // kv_heads * all_tokens + before + cols
             seen = seen & (tl.load(pos_ptr + place, mask=there, other=-1) >= 0)
-        s = tl.where(seen[None, :], s, -INF)
-        new = tl.maximum(peak, tl.max(s, 1))
+        s = tl.where(seen[:, None], s, -INF)
+        new = tl.maximum(peak, tl.max(s, 0))
         shift = tl.where(new == -INF, 0.0, new)
-        p = tl.math.exp2(s - shift[:, None])
+        p = tl.math.exp2(s - shift[None, :])
         kept = tl.math.exp2(peak - shift)
-        total = total * kept + tl.sum(p, 1)
-        acc = tl.dot(p.to(v.dtype), v, acc * kept[:, None], input_precision=PRECISION)
+        total = total * kept[None, :] + p
+        if BITS < 16:
+            low_sum = low_sum * kept[None, :] + p * v_low[:, None]
+            p = p * span[:, None]
+        p = p.to(v.dtype)
+        if BITS < 16 and v.dtype == tl.float16:
+            low_sum -= p.to(tl.float32) * UNIT
+        acc = tl.dot(v.T, p, acc * kept[None, :], input_precision=PRECISION)
         peak = new
+    total = tl.sum(total, 0)
     empty = total == 0.0
     total = tl.where(empty, 1.0, total)
     at = at * parts + first + split
     lse = tl.where(empty, -INF, peak / LOG2E + tl.log(total))
     tl.store(lse_ptr + at, lse, mask=inside)
-    acc = acc / total[:, None]
-    tl.store(out_ptr + at[:, None] * E + dims, acc, mask=inside[:, None])
+    acc = (acc * UNIT + tl.sum(low_sum, 0)[None, :]) / total[None, :]
+    if BITS < 16:
+        dims = dims // (2 * CODES) * (2 * CODES) + dims % 2 * CODES + dims // 2 % CODES
+    tl.store(out_ptr + at[None, :] * E + dims[:, None], acc, mask=inside[None, :])
 
 
 def _checked(query: Tensor, key: Packed, value: Packed) -> Stair:
@@ -162,6 +216,9 @@ def _checked(query: Tensor, key: Packed, value: Packed) -> Stair:
     check_inputs(query=query, **dict(zip(names, numbers, strict=True)))
     ends = [x.contiguous() for x in numbers] if bits < WHOLE else [None] * 4
     codes = key.codes.contiguous(), value.codes.contiguous()
+    if bits < WHOLE:
+        words = torch.int32 if row % 4 == 0 else torch.int16  # 16 channels of 1 bit
+        codes = codes[0].view(words), codes[1].view(words)
     return Stair(*codes, tuple(ends), bits, group, tokens)
 
 
@@ -219,17 +276,18 @@ def attention(
     sums = query.new_empty((batch, heads, parts), dtype=torch.float32)
     before = first = 0
     for one, tile, count in zip(given, tiles, counts, strict=True):
+        columns = tile.columns
+        if one.bits < WHOLE:  # of one group; a product takes 16 at least
+            columns = max(16, min(columns, one.group))
         _stair[(count, batch * kv_heads)](
             query.contiguous(), one.key, one.value, *one.ends, kv_pos, outs, sums,
             kv_heads, one.tokens, tokens, before, tile.part, first, parts,
             head_dim**-0.5 if scale is None else scale,
-            HEADS=group, ROWS=max(16, triton.next_power_of_2(group)), BN=tile.columns,
+            HEADS=group, ROWS=triton.next_power_of_2(group), BN=columns,
             E=head_dim, BITS=one.bits, GROUP=one.group, POS=kv_pos is not None,
             PRECISION="ieee" if query.dtype == torch.float32 else "tf32",
             num_warps=tile.warps, num_stages=tile.stages,
         )  # fmt: skip
         before, first = before + one.tokens, first + count
-    lse = torch.logsumexp(sums, dim=-1, keepdim=True)
-    weights = torch.exp(sums - lse).nan_to_num(nan=0.0)
-    out = (weights.unsqueeze(-1) * outs).sum(dim=2, keepdim=True).to(query.dtype)
+    out, lse = merge(outs.unsqueeze(2), sums.unsqueeze(2), query.dtype)
     return (out, lse) if return_lse else out

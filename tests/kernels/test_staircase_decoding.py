@@ -152,14 +152,14 @@ def test_it_compiles_for_a_hopper_gpu_without_spills():
             module._stair,
             {
                 **dict.fromkeys(pointers, half),
-                **dict.fromkeys(("k_ptr", "v_ptr"), "*u8:16" if bits < 16 else half),
+                **dict.fromkeys(("k_ptr", "v_ptr"), "*i32:16" if bits < 16 else half),
                 **dict.fromkeys(("out_ptr", "lse_ptr"), "*fp32:16"),
                 **dict.fromkeys(counts, number),
                 **{"pos_ptr": "*i32:16", "scale": "fp32"},
             },
             {
-                **{"HEADS": 4, "ROWS": 16, "BN": 64, "E": 128, "BITS": bits},
-                **{"GROUP": 16, "POS": False, "PRECISION": "tf32"},
+                **{"HEADS": 4, "ROWS": 4, "BN": 64, "E": 128, "BITS": bits},
+                **{"GROUP": 64, "POS": False, "PRECISION": "tf32"},
             },
         )
         for bits in (2, 16)
