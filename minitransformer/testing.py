@@ -71,8 +71,9 @@ def assert_close(got: Tensor, wanted: Tensor, tolerance: float, promise: str) ->
     """Raise ``AssertionError`` with the promise if two tensors differ.
 
     Args:
-        got: what came.
-        wanted: what should have come; infinite and NaN entries must be the same.
+        got: what came, of any shape.
+        wanted: what should have come, of the same shape; infinite and NaN entries must
+            be the same.
         tolerance: greatest difference, relative to the greatest entry or to 1.
         promise: the sentence that a difference would break.
     """

@@ -1,10 +1,12 @@
-"""One thread a worker, kernels without a GPU, and no lesson over its budget."""
+"""One thread a worker, kernels without a GPU; nothing over its time or memory."""
 
 import os
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests import memory
 
 # Time is no test; and where a run decides, it tries the same examples every time.
 settings.register_profile("anywhere", deadline=None)
@@ -20,11 +22,12 @@ if not Path("/dev/nvidia0").exists():  # kernels run in the interpreter, lessons
 os.environ.pop("MINITRANSFORMER_VENV", None)  # tests make places of their own
 
 ROOT = Path(__file__).parents[1]
-SECONDS = pytest.StashKey[dict[str, float]]()
+METER = pytest.StashKey["Meter"]()
 
 
-def pytest_configure(config):
-    config.stash[SECONDS] = {}
+def pytest_xdist_auto_num_workers(config):
+    """Start one worker a core, but no more than there is memory for."""
+    return memory.workers(os.cpu_count() or 1, memory.to_be_had())
 
 
 def budget_of(path: Path) -> float:
@@ -34,33 +37,82 @@ def budget_of(path: Path) -> float:
     return float(notebook.metadata["minitransformer"]["budget_seconds"])
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_sessionfinish(session, exitstatus):
-    """Fail the run if a lesson took longer than its metadata allow."""
-    over = [
-        f"{lesson} took {seconds:.0f} s, its budget is {budget_of(ROOT / lesson):.0f} s"
-        for lesson, seconds in session.config.stash[SECONDS].items()
-        if seconds > budget_of(ROOT / lesson)
-    ]
-    if over and not hasattr(session.config, "workerinput"):
-        print("\n" + "\n".join(over))
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
-    return (yield)
+def is_lesson(path: str) -> bool:
+    return path.startswith("lessons/") and path.endswith(".ipynb")
 
 
-class Stopwatch:
-    """Add up what the cells of each lesson take, on the controller."""
+class Meter:
+    """Note what the cells of lessons take, and on the controller add it up."""
 
-    def __init__(self, seconds):
-        self.seconds = seconds
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.bytes: dict[str, int] = {}
+        self.all = memory.Watch(memory.everything, every=1)
 
     def pytest_runtest_logreport(self, report):
         path = report.nodeid.partition("::")[0]
-        if path.startswith("lessons/") and path.endswith(".ipynb"):
+        if is_lesson(path):
             self.seconds[path] = self.seconds.get(path, 0) + report.duration
+            held = dict(report.user_properties).get("memory", 0)
+            self.bytes[path] = max(self.bytes.get(path, 0), held)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item):
+        if not is_lesson(item.nodeid.partition("::")[0]):
+            return (yield)
+        try:
+            with memory.Watch(memory.children) as watch:
+                return (yield)
+        finally:
+            item.user_properties.append(("memory", watch.peak))
+
+    def over(self, workers: int):
+        """Yield what took more time or memory than it may."""
+        for path, seconds in self.seconds.items():
+            if seconds > (budget := budget_of(ROOT / path)):
+                yield f"{path} took {seconds:.0f} s, its budget is {budget:.0f} s"
+        for path, held in self.bytes.items():
+            if held > memory.LESSON:
+                yield f"{path} took {in_gb(held)}, a lesson may {in_gb(memory.LESSON)}"
+        if self.all.peak > (limit := memory.allowed(workers)):
+            yield f"all took {in_gb(self.all.peak)}, {workers} may {in_gb(limit)}"
 
 
-@pytest.hookimpl(trylast=True)
+def in_gb(size: int) -> str:
+    return f"{size / memory.GB:.1f} GB"
+
+
+def pytest_configure(config):
+    config.stash[METER] = Meter()
+    config.pluginmanager.register(config.stash[METER], "meter")
+
+
+def is_worker(session) -> bool:
+    return hasattr(session.config, "workerinput")
+
+
 def pytest_sessionstart(session):
-    seconds = session.config.stash[SECONDS]
-    session.config.pluginmanager.register(Stopwatch(seconds), "lesson-stopwatch")
+    if not is_worker(session):
+        session.config.stash[METER].all.start()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionfinish(session, exitstatus):
+    """Fail the run if something took more time or memory than it may."""
+    if not is_worker(session):
+        meter = session.config.stash[METER]
+        meter.all.stop()
+        workers = len(session.config.getoption("tx", None) or ["one"])
+        if over := list(meter.over(workers)):
+            print("\n" + "\n".join(over))
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    return (yield)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    meter = config.stash[METER]
+    line = f"memory: at most {in_gb(meter.all.peak)}"
+    if meter.bytes:
+        held, path = max((held, path) for path, held in meter.bytes.items())
+        line += f"; of all lessons {Path(path).stem} took the most, {in_gb(held)}"
+    terminalreporter.write_line(line)

@@ -21,20 +21,11 @@ DATA = {
     "minitransformer/models/house/README.md",
 }
 ALONE = """
-import importlib, pkgutil, sys, sysconfig
-from pathlib import Path
+import importlib, pkgutil, sys
 
 import numpy, torch
 
-site = Path(sysconfig.get_paths()["purelib"])
-EXTRAS = {extras!r}
-
-class Refuse:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in EXTRAS:
-            raise ModuleNotFoundError("No module named " + repr(name), name=name)
-
-sys.meta_path.insert(0, Refuse())
+sys.modules.update(dict.fromkeys({extras!r}))  # as if they were not installed
 import minitransformer
 
 for module in pkgutil.walk_packages(minitransformer.__path__, "minitransformer."):
@@ -50,7 +41,7 @@ EXTRAS = (
     "nbformat nbclient nbgrader jupyter_core PIL yaml pytest hypothesis playwright"
 )
 NEEDS = {
-    "minitransformer.kernels": "No module named 'triton'",
+    "minitransformer.kernels": "minitransformer[kernels]",
     "minitransformer.plot": "minitransformer[course]",
     "minitransformer.training": "minitransformer[course]",
 }

@@ -1,4 +1,6 @@
-"""Leave out of the API pages what Python writes into named tuples by itself."""
+"""The API pages: without Python's own words, and where there is no Triton, too."""
+
+from importlib.util import find_spec
 
 
 def skip_generated(app, what, name, thing, skip, options):
@@ -8,7 +10,14 @@ def skip_generated(app, what, name, thing, skip, options):
     return None
 
 
+def stand_in(app, config):
+    """Let the modules of kernels be imported without Triton, to be described."""
+    if find_spec("triton") is None:
+        config.autodoc_mock_imports = ["triton"]
+
+
 def setup(app):
     """Register with Sphinx."""
     app.connect("autodoc-skip-member", skip_generated)
+    app.connect("config-inited", stand_in)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -8,6 +8,9 @@ in ``minitransformer.positions``.
 
 In torch, positions are whole numbers, and times a Python number they become float32.
 For float64 scores write ``0.3 * (q_idx - kv_idx).double()``, or multiply by a tensor.
+
+Sources: ``score_mod``, Dong et al., "Flex Attention", arXiv 2412.05496; soft caps,
+Gemma 2, 2408.00118; biases by distance, Raffel et al., 1910.10683.
 """
 
 from collections.abc import Callable

@@ -53,7 +53,7 @@ class Kept(NamedTuple):
 
 
 def size_of(*tensors: Tensor) -> int:
-    """Return the bytes that the numbers of some tensors take."""
+    """Return the bytes that the numbers of some tensors, of any shape, take."""
     return sum(x.numel() * x.element_size() for x in tensors)
 
 

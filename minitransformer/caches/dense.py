@@ -7,6 +7,8 @@ are to be compared, turned if they are turned at all.
 A decoder adds one key at a time. To copy all earlier ones each time would be ``n^2``
 copies; so there is room for as many again, and it is doubled when it is full. The
 positions are few: they are copied, once for all layers.
+
+Source: decoding with keys and values kept, Shazeer, arXiv 1911.02150.
 """
 
 import torch

@@ -33,7 +33,19 @@ class NarrowCache:
     def update(
         self, key: Tensor, value: Tensor, pos: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Round, update the cache, and hand back in the type that came."""
+        """Round, update the cache, and hand back in the type that came.
+
+        Args:
+            key: ``[B, Hkv, L, E]``.
+            value: ``[B, Hkv, L, Ev]``.
+            pos: ``[L]`` or ``[B, L]``.
+
+        Returns:
+            What the cache within returns: keys, values and their positions.
+
+        Raises:
+            ValueError: the cache within refuses them.
+        """
         narrow = (key.to(self.dtype), value.to(self.dtype))
         seen_key, seen_value, kv_pos = self.cache.update(*narrow, pos)
         return seen_key.to(key.dtype), seen_value.to(value.dtype), kv_pos

@@ -110,7 +110,7 @@ def quantize(x: Tensor, bits: int, *, dim: int) -> Quantized:
 
 
 def dequantize(x: Quantized) -> Tensor:
-    """Return the numbers as the codes tell them, in the type they came in."""
+    """Return the numbers as the codes tell them, in the shape and type they came in."""
     if x.ends is None:
         return x.codes
     low, high = x.ends
@@ -135,7 +135,17 @@ class Block(NamedTuple):
 
 
 def block(key: Tensor, value: Tensor, bits: int, group: int) -> Block:
-    """Quantize keys by channel over ``group`` tokens, values by token."""
+    """Quantize keys by channel over ``group`` tokens, values by token.
+
+    Args:
+        key: ``[B, Hkv, S, E]``, ``S`` a multiple of ``group``.
+        value: ``[B, Hkv, S, Ev]``.
+        bits: see :func:`quantize`.
+        group: tokens.
+
+    Raises:
+        ValueError: there is no such number of bits.
+    """
     grouped = key.unflatten(2, (-1, group))
     return Block(quantize(grouped, bits, dim=3), quantize(value, bits, dim=3))
 
@@ -186,7 +196,12 @@ class QuantizedCache:
         return [] if self.bucket is None else [self.bucket]
 
     def settle(self, key: Tensor, value: Tensor) -> None:
-        """Quantize ``residual`` tokens that have waited."""
+        """Quantize ``residual`` tokens that have waited.
+
+        Args:
+            key: ``[B, Hkv, residual, E]``.
+            value: ``[B, Hkv, residual, Ev]``.
+        """
         new = block(key, value, self.bits, self.group)
         self.bucket = join_blocks(self.bucket, new)
 

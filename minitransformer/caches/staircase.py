@@ -115,7 +115,12 @@ class StaircaseCache(QuantizedCache):
         return [*super().blocks(), *reversed(self.stairs)]
 
     def settle(self, key: Tensor, value: Tensor) -> None:
-        """Move all groups one stair down, and put ``residual`` tokens on the first."""
+        """Move all groups one stair down, and put ``residual`` tokens on the first.
+
+        Args:
+            key: ``[B, Hkv, residual, E]``.
+            value: ``[B, Hkv, residual, Ev]``.
+        """
         waited = [(key, value), *(one.read() for one in self.stairs)]
         moved = [
             block(k, v, to, self.group)

@@ -10,6 +10,8 @@ laws :math:`p_v`, the one closest in relative entropy to points
 with the mean and the covariance (divided by :math:`k`) of the points, and their
 frequencies. For the Gaussian that is exact without the cut, which the fit leaves out of
 account.
+
+Source: Rubinstein (1999); see :mod:`minitransformer.embeddings.cross_entropy`.
 """
 
 from collections.abc import Sequence
@@ -23,7 +25,7 @@ Matrix = tuple[tuple[float, ...], ...]
 
 
 def rows(matrix: ArrayLike) -> Matrix:
-    """Return a matrix as nested tuples of numbers."""
+    """Return a matrix ``[m, n]`` as ``m`` tuples of ``n`` numbers."""
     return tuple(map(tuple, np.asarray(matrix, dtype=float).tolist()))
 
 

@@ -60,6 +60,13 @@ class TwoLevelMemory:
     def load(self, slow: np.ndarray, *label: str | int) -> np.ndarray:
         """Bring a part of a slow array into fast memory; its bytes are read.
 
+        Args:
+            slow: the part, of any shape.
+            label: what the log calls it.
+
+        Returns:
+            A copy, the tile.
+
         Raises:
             ValueError: it does not fit beside the tiles that are there.
         """
@@ -72,6 +79,11 @@ class TwoLevelMemory:
         self, shape: tuple[int, ...], *label: str | int, fill: float = 0.0
     ) -> np.ndarray:
         """Make a float64 tile in fast memory; nothing moves.
+
+        Args:
+            shape: of the tile.
+            label: what the log calls it.
+            fill: the number that it is full of.
 
         Raises:
             ValueError: it does not fit beside the tiles that are there.
@@ -94,7 +106,7 @@ class TwoLevelMemory:
         self.log.append(Event("store", label, tile.nbytes))
 
     def free(self, *tiles: np.ndarray) -> None:
-        """Drop tiles from fast memory; nothing moves.
+        """Drop tiles, of any shape, from fast memory; nothing moves.
 
         Raises:
             ValueError: a tile does not lie there.
@@ -180,5 +192,5 @@ def peak_bytes(run: Callable[[], object]) -> int:
 
 
 def tensor_bytes(*tensors: torch.Tensor) -> int:
-    """Return the bytes that the numbers of some tensors take."""
+    """Return the bytes that the numbers of some tensors, of any shape, take."""
     return sum(tensor.nbytes for tensor in tensors)

@@ -10,6 +10,9 @@ the model on the whole text every time.
 
 Prompts of several lengths are one batch with empty slots on the left: position -1,
 which nobody sees. Each sequence is then written as if it were alone.
+
+Source: the chain rule, as a language model uses it in Bengio et al. (2003), "A Neural
+Probabilistic Language Model".
 """
 
 import codecs

@@ -5,6 +5,8 @@ Each program adds one block of ``BLOCK`` numbers, the last one what is left::
     out_i = x_i + y_i        i = BLOCK * program + 0 .. BLOCK - 1,  i < n
 
 It moves three numbers for one addition, so its speed is that of the memory.
+
+Source: the Triton documentation, "Vector Addition".
 """
 
 import torch

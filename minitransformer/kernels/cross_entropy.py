@@ -11,6 +11,9 @@ if a gradient will be asked for, once more from the end to write it at once. So 
 logits are read from memory about once, the gradient is written once, and no table of
 probabilities is kept. Going back, the gradient is only multiplied by what comes in,
 and not even touched where that is 1, as it is at the end of a model.
+
+Sources: Milakov & Gimelshein, arXiv 1805.02867 (online softmax); the gradient on the
+way forward, Hsu et al., "Liger Kernel", 2410.10989.
 """
 
 from typing import Any

@@ -8,6 +8,9 @@ For a query at ``i`` and a key at ``j``, with the product ``x`` of both::
 each step only if it is asked for; and the key is seen if both positions are at least 0,
 ``j <= i`` (causal) and ``i - j < window``. Rows of a mask are queries, columns keys; in
 the kernel that holds keys, the other way round: what is passed in decides.
+
+Sources: the order of the blocks, Dao et al., arXiv 2205.14135; mods of scores, Dong et
+al., "Flex Attention", 2412.05496.
 """
 
 import triton

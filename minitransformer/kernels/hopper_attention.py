@@ -248,7 +248,11 @@ def hopper_forward(
     scale: float,
     **options: Any,
 ) -> tuple[Tensor, Tensor]:
-    """Launch the kernel; arguments and results as of ``flash_forward``."""
+    """Launch the kernel.
+
+    Arguments and results are those of
+    :func:`~minitransformer.kernels.flash_forward.flash_forward`.
+    """
     (batch, heads, q_len, head_dim), (kv_heads, kv_len) = query.shape, key.shape[1:3]
     out = torch.empty(query.shape, dtype=query.dtype, device=query.device)
     lse = torch.empty(query.shape[:3], dtype=torch.float32, device=query.device)
@@ -284,8 +288,9 @@ def attention(
 ) -> Any:
     """Let every query take a weighted mean of the values.
 
-    Arguments and results are those of ``flash_attention.attention``; it takes float16
-    and bfloat16, E of 64 or 128, and neither positions nor other masks.
+    Arguments and results are those of
+    :func:`minitransformer.kernels.flash_attention.attention`; it takes float16 and
+    bfloat16, ``E`` of 64 or 128, and neither positions nor other masks.
 
     Raises:
         ValueError: as there; or the GPU is not a Hopper, or the type or E another.

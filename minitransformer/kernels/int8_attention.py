@@ -146,7 +146,17 @@ def _forward(
 def rounded(
     x: Tensor, mean: Tensor | None, rows: int, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """Return ``x`` less its mean in eight bits, and the scales of blocks of rows."""
+    """Return ``x`` less its mean in eight bits, and the scales of blocks of rows.
+
+    Args:
+        x: ``[B, H, L, E]``.
+        mean: ``[B, H, E]``, or None to take nothing off.
+        rows: of a block, which has one scale.
+        dtype: ``torch.int8`` or ``torch.float8_e4m3fn``.
+
+    Returns:
+        Numbers ``[B, H, L, E]`` and scales ``[B, H, ceil(L / rows)]``, float32.
+    """
     batch, heads, length, head_dim = x.shape
     blocks = triton.cdiv(length, rows)
     whole = torch.empty(x.shape, dtype=dtype, device=x.device)
@@ -210,7 +220,19 @@ def attention(
 def check(
     query: Tensor, key: Tensor, value: Tensor, scale: float | None, kernel: str
 ) -> None:
-    """Raise ``ValueError`` unless a kernel with eight bits can run on the inputs."""
+    """Refuse inputs that a kernel with eight bits cannot run on.
+
+    Args:
+        query: ``[B, H, L, E]``.
+        key: ``[B, Hkv, S, E]``.
+        value: ``[B, Hkv, S, Ev]``.
+        scale: what the products are multiplied by, or None.
+        kernel: what an error calls it.
+
+    Raises:
+        ValueError: they do not fit each other or the kernel, ``E`` is below 32, an
+            input needs a gradient, or the scale is not above 0.
+    """
     check_inputs(query=query, key=key, value=value)
     check_shapes(query, key, value)
     check_forward_only(kernel, query=query, key=key, value=value)

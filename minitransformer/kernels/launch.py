@@ -22,8 +22,8 @@ def check_inputs(*, dtypes: Sequence[torch.dtype] = DTYPES, **tensors: Tensor) -
 
     Args:
         dtypes: the types that the kernel takes.
-        tensors: its inputs by name; all on one device, of one type, the numbers of
-            the last axis side by side in memory.
+        tensors: its inputs by name, of any shape; all on one device, of one type, the
+            numbers of the last axis side by side in memory.
 
     Raises:
         ValueError: an input is on the CPU and the kernel compiled, or they differ in
@@ -71,7 +71,7 @@ def check_forward_only(kernel: str, **tensors: Tensor) -> None:
 
     Args:
         kernel: what an error calls it.
-        tensors: its inputs by name.
+        tensors: its inputs by name, of any shape.
 
     Raises:
         ValueError: an input is empty, or needs a gradient while they are recorded.

@@ -60,7 +60,12 @@ class Trace:
         return dict(sorted(found.items()))
 
     def count(self, x: Tensor, kind: Kind) -> int:
-        """Return how many numbers of ``x`` were touched, each as often as it was."""
+        """Return how many numbers of ``x`` were touched, each as often as it was.
+
+        Args:
+            x: a tensor of any shape that the kernel was given.
+            kind: "read", "write" or "atomic".
+        """
         places = _addresses(x)
         return sum(
             int(np.isin(addresses, places).sum())
@@ -72,7 +77,7 @@ class Trace:
         """Return where programs get in each other's way.
 
         Args:
-            x: look at the numbers of this tensor only.
+            x: look at the numbers of this tensor, of any shape, only.
 
         Returns:
             Place in ``x``, or address where no tensor is given -> programs, in order.
@@ -111,9 +116,10 @@ def trace(*tensors: Tensor) -> Iterator[Trace]:
     """Record the kernels that run inside of the ``with`` block.
 
     Args:
-        tensors: if given, all that the kernels may touch: a load or store elsewhere
-            raises ``IndexError`` before it is done (the interpreter wraps it in an
-            ``InterpreterError`` with the same words). Without them nothing is refused.
+        tensors: if given, all that the kernels may touch, of any shape: a load or store
+            elsewhere raises ``IndexError`` before it is done (the interpreter wraps it
+            in an ``InterpreterError`` with the same words). Without them nothing is
+            refused.
 
     Raises:
         ValueError: kernels do not run in the interpreter here, or a tensor is not on

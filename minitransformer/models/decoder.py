@@ -8,6 +8,9 @@ In the order of the computation::
 All but the head is a :class:`~minitransformer.models.stack.Stack`. What differs between
 models is handed in as functions of the layer's number, so that a model whose layers
 differ needs no options.
+
+Sources: Vaswani et al., arXiv 1706.03762, without the part that reads an encoder; tied
+heads, Press & Wolf, 1608.05859.
 """
 
 from collections.abc import Sequence

@@ -6,6 +6,8 @@ In the order of the computation::
 
 What differs between models is handed in as functions of the layer's number, so that a
 model whose layers differ needs no options.
+
+Source: Vaswani et al., arXiv 1706.03762.
 """
 
 from collections.abc import Callable, Sequence

@@ -80,11 +80,14 @@ def t5_bucket(
     to ``max_distance``, and all that is farther shares the last one.
 
     Args:
-        gap: whole numbers, the position of the key minus that of the query.
+        gap: whole numbers, any shape: the position of the key minus the query's.
         num_buckets: how many buckets there are.
         max_distance: from which on there is one bucket.
         bidirectional: half of the buckets are for keys after the query; else those all
             fall into bucket 0.
+
+    Returns:
+        Whole numbers in the shape of ``gap``.
 
     Raises:
         ValueError: there are too few buckets for the distance.

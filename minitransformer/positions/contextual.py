@@ -100,7 +100,8 @@ class ContextualPosition(nn.Module):
     ) -> Any:
         """Attend with positions that the gates count; an ``attend`` itself.
 
-        What ``mask_mod`` hides, besides the future, is not counted either.
+        What ``mask_mod`` hides, besides the future, is not counted either. Shapes and
+        options are those of :func:`minitransformer.attention.core.attention`.
         """
         (length, size), kv_length = query.shape[2:], key.shape[2]
         given = {} if q_pos is None else {"q_pos": q_pos, "kv_pos": kv_pos}

@@ -26,7 +26,7 @@ ScoreMod = Callable[[Any, Any, Any, Any, Any], Any]
 
 
 def harmonic_slopes(num_heads: int) -> Tensor:
-    """Return ``1, 1/2, ..., 1/H``, float64.
+    """Return ``1, 1/2, ..., 1/H``: ``[H]``, float64.
 
     Raises:
         ValueError: ``num_heads`` is below 1.

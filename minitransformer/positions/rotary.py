@@ -50,6 +50,13 @@ def keep_fastest(freqs: Tensor, share: float) -> Tensor:
 
     With 1 this is RoPE, with 0 nothing turns.
 
+    Args:
+        freqs: ``[F]``, fastest first.
+        share: from 0 to 1.
+
+    Returns:
+        ``[F]``, zero from the first slow one on.
+
     Raises:
         ValueError: ``share`` is not within 0 and 1.
     """
@@ -60,7 +67,15 @@ def keep_fastest(freqs: Tensor, share: float) -> Tensor:
 
 
 def interpolate(freqs: Tensor, factor: float) -> Tensor:
-    """Slow all pairs by ``factor``: a longer text squeezed into the old positions."""
+    """Slow all pairs by ``factor``: a longer text squeezed into the old positions.
+
+    Args:
+        freqs: ``[F]``; what is returned has its shape.
+        factor: how much longer the text is, at least 1.
+
+    Raises:
+        ValueError: ``factor`` is below 1.
+    """
     return freqs / _at_least_one(factor)
 
 
@@ -246,12 +261,12 @@ def rotate_2d(x: Tensor, pos: Tensor, freqs: Tensor) -> Tensor:
 
 
 def to_half(x: Tensor) -> Tensor:
-    """Reorder the last axis from the interleaved layout to the half layout."""
+    """Reorder the last axis of ``[..., E]`` from the interleaved to the half layout."""
     return torch.cat([x[..., 0::2], x[..., 1::2]], dim=-1)
 
 
 def to_interleaved(x: Tensor) -> Tensor:
-    """Reorder the last axis from the half layout to the interleaved layout."""
+    """Reorder the last axis of ``[..., E]`` from the half to the interleaved layout."""
     return torch.stack(x.chunk(2, dim=-1), dim=-1).flatten(-2)
 
 

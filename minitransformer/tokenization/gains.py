@@ -174,7 +174,7 @@ class Scores(ABC):
     def value(
         self, left: np.ndarray, right: np.ndarray, into: np.ndarray, times: np.ndarray
     ) -> np.ndarray:
-        """Return the scores of some merges.
+        """Return the scores ``[rows]`` of some merges.
 
         Args:
             left: the left tokens, ``[rows]``.
@@ -184,7 +184,7 @@ class Scores(ABC):
         """
 
     def refresh(self, rows: np.ndarray) -> np.ndarray:
-        """Compute the scores of some rows, note them and return them."""
+        """Compute the scores of ``rows [n]``, note them and return them, ``[n]``."""
         columns = (self._left, self._right, self._into, self._times)
         left, right, into, times = (column[rows] for column in columns)
         score = self.value(left, right, into, times)

@@ -106,7 +106,7 @@ class Ratios(Scores):
     def value(
         self, left: np.ndarray, right: np.ndarray, into: np.ndarray, times: np.ndarray
     ) -> np.ndarray:
-        """Return the ratios of some merges."""
+        """Return the ratios ``[rows]`` of some merges; ``into`` does not matter."""
         together = np.maximum(self.counts[left] * self.counts[right], 1)
         return times / together
 

@@ -9,6 +9,8 @@ Run the whole grid, on a GPU in minutes, with
     python -m minitransformer.training.length_generalization --out FILE --date TODAY
 
 What FILE already holds is kept, so an interrupted run goes on.
+
+Source of the question: Press et al., "Train Short, Test Long", arXiv 2108.12409.
 """
 
 import argparse
@@ -116,8 +118,8 @@ def test(
     """Return the share of right answers at a length, or the bits a byte.
 
     Args:
-        model: the decoder.
-        batches: makes ids and targets.
+        model: ids ``[B, L]`` -> logits ``[B, L, vocab_size]``.
+        batches: makes ids and targets, both ``[B, L]``.
         length: of the test.
         bits: whether to return the bits of the last 32 targets instead.
         sequences: how many to test, rounded up to whole batches of 16,384 ids.

@@ -105,7 +105,7 @@ class Run:
 
 
 def clip_(model: nn.Module, limit: float) -> Tensor:
-    """Shorten the gradient to a norm of ``limit`` if it is longer; return its norm."""
+    """Shorten a gradient that is longer than ``limit``; return its norm, ``[]``."""
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), limit)
     return whole(norm)
 

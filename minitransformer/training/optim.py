@@ -38,7 +38,19 @@ def naive_adamw(
     eps: float = 1e-8,
     decay: float = 0.0,
 ) -> np.ndarray:
-    """Take one step for each gradient, as it is defined; return the new weight."""
+    """Take one step for each gradient, as it is defined; return the new weight.
+
+    Args:
+        weight: any shape.
+        grads: of each step, in the shape of the weight.
+        rates: of each step.
+        betas: how much of the old means is kept.
+        eps: added to the root.
+        decay: weight decay, times the rate.
+
+    Raises:
+        ValueError: there are not as many rates as gradients.
+    """
     w = np.array(weight, dtype=np.float64)
     m, v = np.zeros_like(w), np.zeros_like(w)
     for t, (g, rate) in enumerate(zip(grads, rates, strict=True), start=1):

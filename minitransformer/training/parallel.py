@@ -161,6 +161,13 @@ def spread(model: nn.Module, place: World) -> nn.Module:
 def share(x: Tensor, place: World) -> Tensor:
     """Return the rows of a batch that this process sees.
 
+    Args:
+        x: ``[B, ...]``.
+        place: of this process among others.
+
+    Returns:
+        ``[B / N, ...]``, with ``N`` processes.
+
     Raises:
         ValueError: the rows cannot be shared evenly.
     """
@@ -189,7 +196,7 @@ def quiet(model: nn.Module, silent: bool) -> Iterator[None]:
 
 
 def mean(x: Tensor, place: World) -> Tensor:
-    """Return the mean of a tensor over all processes."""
+    """Return the mean of a tensor, of any one shape, over all processes."""
     if place.size == 1:
         return x
     total = x.detach().clone()
@@ -232,12 +239,15 @@ class Traffic(TorchDispatchMode):
 
 
 def whole(x: Tensor) -> Tensor:
-    """Return a tensor whose shares lie in all processes; all of them must call it."""
+    """Return a tensor whose shares lie in all processes, in its own shape.
+
+    All of them must call it.
+    """
     return x.full_tensor() if isinstance(x, DTensor) else x
 
 
 def fill_(x: Tensor, saved: Tensor) -> None:
-    """Overwrite a tensor, or this process's share of it, with a whole one."""
+    """Overwrite a tensor, or this process's share, with a whole one of its shape."""
     with torch.no_grad():
         if isinstance(x, DTensor):
             saved = distribute_tensor(

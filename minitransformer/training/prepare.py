@@ -91,7 +91,7 @@ class Texts:
         self.weights = [wikipedia_weight, 1.0]
 
     def draw(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draw windows to train on."""
+        """Draw windows to train on: ids and targets, both ``[batch, length]``."""
         ids, cut = self.ids["train"], self.parts["Wikipedia"][1]
         spans = [(0, cut), (cut, len(ids))]
         weights = self.weights

@@ -1,4 +1,4 @@
-"""The reference has every module, and public names say what they refuse."""
+"""The reference has every module; public names say shapes, errors and the source."""
 
 import ast
 import re
@@ -17,6 +17,19 @@ PAGES = "\n".join(
     path.read_text(encoding="utf-8") for path in (ROOT / "book" / "api").glob("*.md")
 )
 REFERRED = re.findall(r"automodule:: (\S+)", PAGES)
+# Tools, which hold no mechanism: there is no source to name.
+TOOLS = {
+    "caches": ["base", "measure", "narrow"],
+    "embeddings": ["search_space", "state_file"],
+    "kernels": ["descriptors", "launch", "resources", "tiles", "trace"],
+    "layers": ["partial"],
+    "minitransformer": ["again", "data", "papers", "testing"],
+    "models": ["positioned", "pretrained"],
+    "tokenization": ["base", "gains"],
+    "training": ["checkpoint", "data", "generators", "prepare"],
+}
+ARRAY = re.compile(r"\b(Tensor|ndarray|NDArray|ArrayLike)\b")
+SHAPE = re.compile(r"``[^`]*\[[^]`]*\][^`]*``|\bshapes?\b|:(func|meth|class):")
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -38,13 +51,59 @@ def test_what_refuses_an_argument_says_so(name):
             assert "Raise" in text or "efuse" in text, node.name
 
 
+@pytest.mark.parametrize("name", MODULES)
+def test_what_takes_or_gives_an_array_states_shapes(name):
+    tree = tree_of(name)
+    for node in named(tree.body):
+        inside = methods(node) if isinstance(node, ast.ClassDef) else [node]
+        for function in inside:
+            texts = (ast.get_docstring(x) or "" for x in (function, node, tree))
+            if has_arrays(function):
+                assert any(map(SHAPE.search, texts)), f"{node.name}: {function.name}"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_mechanism_names_its_source(name):
+    text = ast.get_docstring(tree_of(name))
+    folder, module = name.split(".")[-2:]
+    tool = folder == "plot" or module in TOOLS.get(folder, [])
+    assert (re.search(r"\bSources?\b|arXiv", text) is None) == tool
+
+
+def test_the_tools_are_modules():
+    tools = {f"{folder}.{module}" for folder in TOOLS for module in TOOLS[folder]}
+    assert tools <= {".".join(name.split(".")[-2:]) for name in MODULES}
+
+
+@pytest.mark.parametrize(
+    ("annotations", "expected"),
+    [
+        ("x: Tensor", True),
+        ("x: np.ndarray | None = None", True),
+        ("*xs: NDArray[np.float64]", True),
+        ("*, pos: tuple[Tensor, int]", True),
+        ("weights: dict[str, Tensor]", False),
+        ("model: Callable[[Tensor], Tensor]", False),
+        ("x: float", False),
+        ("x", False),
+    ],
+)
+def test_containers_by_name_and_functions_are_no_arrays(annotations, expected):
+    (function,) = ast.parse(f"def f({annotations}): ...").body
+    assert has_arrays(function) == expected
+
+
 def public(name):
     """The public functions, classes and methods of a module."""
-    tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
-    for node in named(tree.body):
+    for node in named(tree_of(name).body):
         yield node
         if isinstance(node, ast.ClassDef):
             yield from named(node.body)
+
+
+def tree_of(name):
+    """A module as Python reads it."""
+    return ast.parse(MODULES[name].read_text(encoding="utf-8"))
 
 
 def named(body):
@@ -61,3 +120,27 @@ def refuses(function):
         and ast.unparse(node.exc.func) in ("ValueError", "TypeError")
         for node in ast.walk(function)
     )
+
+
+def methods(class_):
+    """The public methods of a class, and how it is made and called."""
+    made = ("__init__", "__call__")
+    functions = [x for x in class_.body if isinstance(x, ast.FunctionDef)]
+    return [x for x in functions if not x.name.startswith("_") or x.name in made]
+
+
+def has_arrays(function):
+    """Whether a function takes or returns arrays, other than in a mapping."""
+    arguments = [x for x in ast.walk(function.args) if isinstance(x, ast.arg)]
+    kinds = [x.annotation for x in arguments] + [function.returns]
+    return any(ARRAY.search(ast.unparse(bare(kind))) for kind in kinds if kind)
+
+
+def bare(annotation):
+    """An annotation without what stands in mappings and functions."""
+    for node in ast.walk(annotation):
+        if isinstance(node, ast.Subscript):
+            outer = ast.unparse(node.value).rpartition(".")[2]
+            if outer in ("dict", "Mapping", "Callable"):
+                node.slice = ast.Constant(None)
+    return annotation

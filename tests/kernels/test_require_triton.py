@@ -1,6 +1,9 @@
 """Where there is no Triton, lessons say so in a sentence, and tests leave them out."""
 
 import runpy
+import subprocess
+import sys
+from importlib.util import find_spec
 
 import nbformat
 import pytest
@@ -70,3 +73,38 @@ def test_tests_leave_those_lessons_out(no_triton):
     left_out = runpy.run_path(str(ROOT / "lessons" / "conftest.py"))["collect_ignore"]
     names = sorted(name.removeprefix("7_kernels/")[:3] for name in left_out)
     assert names == ["7_1", "7_2", "7_3", "7_4", "7_5"]
+
+
+IMPORT_ALL = """
+import sys, importlib, pkgutil
+sys.modules["triton"] = None  # as if it were not installed
+from minitransformer import kernels
+for module in pkgutil.iter_modules(kernels.__path__, "minitransformer.kernels."):
+    try:
+        importlib.import_module(module.name)
+        print(module.name, "is imported")
+    except ImportError as error:
+        print(module.name, type(error).__name__, error.__context__, error)
+"""
+
+
+def test_a_kernel_that_is_imported_without_triton_says_what_to_install():
+    command = [sys.executable, "-c", IMPORT_ALL]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    lines = dict(line.split(" ", 1) for line in result.stdout.splitlines())
+    names = [path.stem for path in (ROOT / "minitransformer/kernels").glob("[a-z]*.py")]
+    assert sorted(lines) == sorted(f"minitransformer.kernels.{name}" for name in names)
+    free = [name for name, said in lines.items() if said == "is imported"]
+    assert free == [
+        "minitransformer.kernels.resources",
+        "minitransformer.kernels.roofline",
+    ]
+    for name in lines.keys() - free:
+        assert lines[name].startswith("NeedsTriton None Kernels are written in Triton")
+        assert "pip install 'minitransformer[kernels]'" in lines[name]
+
+
+def test_with_triton_modules_are_imported_as_all_others_are():
+    ours = [finder for finder in sys.meta_path if isinstance(finder, kernels._Finder)]
+    assert (ours == []) == (find_spec("triton") is not None)
