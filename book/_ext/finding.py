@@ -1,4 +1,4 @@
-"""Search of the site: accents do not matter, and lessons come before functions."""
+"""Search of the site: accents do not matter, and lessons come first."""
 
 import unicodedata
 from pathlib import Path

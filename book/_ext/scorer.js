@@ -1,6 +1,7 @@
-// How the search ranks: a function by its exact name, then lessons, then all else.
+// How the search ranks: lessons that have the word in a heading, functions of that name,
+// lessons that have it in their text, then all else.
 var Scorer = {
-  objNameMatch: 25,
+  objNameMatch: 12,
   objPartialMatch: 3,
   objPrio: {},
   objPrioDefault: 0,

@@ -200,6 +200,68 @@ def test_search_finds_a_word_of_a_lesson(site, browser):
     assert events == []
 
 
+@pytest.mark.parametrize(
+    ("words", "lesson", "place"),
+    [
+        ("rotary", "4_1_sinusoids_and_rotation", 5),
+        ("RoPE", "4_2_what_rope_does", 1),
+        ("byte-pair", "1_1_byte_pair_encoding", 1),
+        ("byte pair", "1_1_byte_pair_encoding", 1),
+        ("Rényi", "1_3_optimal_subword_encoding", 1),
+        ("Renyi", "1_3_optimal_subword_encoding", 1),
+        ("attention", "3_1_scaled_dot_product_attention", 5),
+    ],
+)
+def test_a_word_typed_on_any_page_leads_to_its_lesson_without_a_server(
+    site, browser, words, lesson, place
+):
+    tab = browser.new_page()
+    tab.goto((site / "book" / "index.html").as_uri())
+    tab.keyboard.press("Control+k")
+    tab.keyboard.type(words)
+    tab.keyboard.press("Enter")
+    hits = tab.locator("#search-results li > a")
+    hits.first.wait_for(timeout=10_000)
+    first = hits.evaluate_all("links => links.map(link => link.href)")[:place]
+    assert any(lesson in link for link in first), first
+    tab.close()
+
+
+def test_papers_lead_to_the_bibliography_and_from_there_to_arxiv(site, browser):
+    tab = browser.new_page()
+    lesson = site / "lessons" / "4_positions" / "4_1_sinusoids_and_rotation.html"
+    tab.goto(lesson.as_uri())
+    tab.get_by_role("link", name="RoFormer", exact=False).press("Enter")
+    entry = tab.locator(".references > p:target")
+    assert "Jianlin Su, " in entry.inner_text()
+    links = entry.get_by_role("link")
+    assert links.all_inner_texts()[0] == "arXiv 2104.09864"
+    assert links.first.get_attribute("href") == "https://arxiv.org/abs/2104.09864"
+    links.last.press("Enter")
+    assert "RoFormer" in tab.locator("table.atlas td:has(:target)").inner_text()
+    tab.close()
+
+
+def test_every_paper_of_the_ledger_is_in_the_bibliography_with_its_address(site):
+    page = (site / "book" / "bibliography.html").read_text(encoding="utf-8")
+    entries = re.findall(r'<p id="paper-arxiv-.*?</p>', page, re.DOTALL)
+    for paper in papers.load():
+        (entry,) = (text for text in entries if f">arXiv {paper.arxiv}</a>" in text)
+        assert f'href="https://arxiv.org/abs/{paper.arxiv}"' in entry
+        assert escape(paper.authors) in entry
+        assert f'href="atlas.html#atlas-{paper.key}"' in entry
+
+
+def test_a_figure_fills_a_phone_from_edge_to_edge(site, browser):
+    tab = browser.new_page(viewport={"width": visiting.PHONE, "height": 900})
+    lesson = site / "lessons" / "4_positions" / "4_1_sinusoids_and_rotation.html"
+    tab.goto(lesson.as_uri())
+    boxes = [image.bounding_box() for image in tab.locator(".cell_output img").all()]
+    assert len(boxes) >= 2
+    assert {(box["x"], box["width"]) for box in boxes} == {(0, visiting.PHONE)}
+    tab.close()
+
+
 def test_the_chosen_color_scheme_lasts_from_page_to_page(site, browser):
     theme = "document.documentElement.dataset.theme"
     with visiting.serve(site) as base:
