@@ -43,7 +43,8 @@ def family(name, ledger):
 def row(paper):
     """Return the row of one paper, as Markdown."""
     verdict = paper.verdict.replace(" ", "-")
-    return f"""* - [{paper.title}](https://arxiv.org/abs/{paper.arxiv})
+    return f"""* - (atlas-{paper.key})=
+    [{paper.title}](https://arxiv.org/abs/{paper.arxiv})
 
     {paper.authors}, {paper.year}. arXiv {paper.arxiv}
 

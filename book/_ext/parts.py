@@ -7,6 +7,7 @@ import json
 import re
 from dataclasses import dataclass
 from html import escape
+from itertools import combinations, permutations
 from pathlib import Path
 
 from docutils import nodes
@@ -98,22 +99,50 @@ def card(course, name, root):
 :::"""
 
 
-def direct(course, name):
-    """Return what a lesson needs, less what another of its needs builds on."""
+def behind(course, name):
+    """Return all that a lesson builds on, through other lessons too."""
     needs = course[name].needs
-    return [n for n in needs if not any(n in course[other].needs for other in needs)]
+    return {*needs}.union(*(behind(course, need) for need in needs))
+
+
+def direct(course, name):
+    """Return what a lesson needs, less what it has by way of another of its needs."""
+    needs = course[name].needs
+    return [n for n in needs if not any(n in behind(course, other) for other in needs)]
 
 
 def levels(course, part):
-    """Return rows of names: what comes from other parts, then each after its needs."""
-    outside = {need for name in part for need in course[name].needs} - {*part}
-    level = dict.fromkeys(outside, 0)
+    """Return rows of names: a lesson after its needs, one of another part just above.
+
+    Names are in reading order as far as lines between rows then do not cross.
+    """
+    lines = [(need, name) for name in part for need in direct(course, name)]
+    level = {}
     for name in part:  # in reading order: what a lesson needs stands before it
-        level[name] = 1 + max(level[need] for need in course[name].needs)
-    return [
-        sorted(name for name in level if level[name] == depth)
-        for depth in range(max(level.values()) + 1)
-    ]
+        above = (level.get(need, 0) for need in direct(course, name))
+        level[name] = 1 + max(above)
+    for need in {need for need, _ in lines} - {*part}:
+        level[need] = min(level[name] for start, name in lines if start == need) - 1
+    depths = range(1 + max(level.values()))
+    rows = [sorted(name for name in level if level[name] == depth) for depth in depths]
+    for i in [*depths, *depths]:
+        orders = permutations(rows[i])
+        rows[i] = min(
+            orders, key=lambda o: crossings([*rows[:i], o, *rows[i + 1 :]], lines)
+        )
+    return rows
+
+
+def crossings(rows, lines):
+    """Count the pairs of lines that cross between two rows."""
+    place = {
+        name: (depth, i) for depth, row in enumerate(rows) for i, name in enumerate(row)
+    }
+    ends = [(*place[need], *place[name]) for need, name in lines]
+    return sum(
+        (a, b) == (c, d) and (u - x) * (v - y) < 0
+        for (a, u, b, v), (c, x, d, y) in combinations(ends, 2)
+    )
 
 
 def draw(course, part):

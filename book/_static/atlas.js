@@ -9,6 +9,9 @@ document.addEventListener("DOMContentLoaded", () => {
   }));
   const verdictOf = row => row.querySelector(".verdict").textContent;
   const rows = families.flatMap(family => family.rows);
+  // The page explains the verdicts, from the best to the least.
+  const verdicts = [...document.querySelectorAll("article dl dt")]
+    .map(term => term.textContent.trim());
   const chosen = { Family: null, Verdict: null };
   const count = document.createElement("p");
   count.setAttribute("role", "status");
@@ -54,7 +57,7 @@ document.addEventListener("DOMContentLoaded", () => {
   filter.className = "atlas-filter";
   filter.append(
     choice("Family", families.map(family => family.name)),
-    choice("Verdict", [...new Set(rows.map(verdictOf))]),
+    choice("Verdict", verdicts),
     count,
   );
   families[0].section.before(filter);

@@ -10,7 +10,14 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from minitransformer.plot.style import COLORS, FAINT, INK, axes_or_new, name_axes
+from minitransformer.plot.style import (
+    COLORS,
+    FAINT,
+    INK,
+    SMALLEST,
+    axes_or_new,
+    name_axes,
+)
 
 STRIPES = 12
 
@@ -60,7 +67,7 @@ def programs(
         if text and size >= 5:
             place = (column, row)
             words: dict[str, Any] = {
-                "fontsize": size * (0.75 if len(text) > 1 else 1),
+                "fontsize": max(size * (0.75 if len(text) > 1 else 1), SMALLEST),
                 "color": INK,
             }
             ax.annotate(text, place, ha="center", va="center", **words)

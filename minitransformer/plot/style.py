@@ -2,7 +2,7 @@
 
 Colors can be told apart by color-blind readers; lines also differ by dash and marker,
 maps by lightness, so a gray print loses nothing. Sizes suit a phone: 6.4 inches wide,
-11 point.
+11 point, and nothing below 9.
 """
 
 from typing import Any
@@ -15,6 +15,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 WIDTH = 6.4
+SMALLEST = 9  # points
 INK = "#1f2430"
 FAINT = "#8a90a0"
 COLORS = ("#3056a8", "#d1571b", "#1b8a6b", "#b0569c", "#b98a00", "#3d9fd1")

@@ -8,7 +8,14 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Arc, FancyBboxPatch
 
-from minitransformer.plot.style import COLORS, FAINT, INK, axes_or_new, visible
+from minitransformer.plot.style import (
+    COLORS,
+    FAINT,
+    INK,
+    SMALLEST,
+    axes_or_new,
+    visible,
+)
 
 
 def _tint(color: str, amount: float) -> tuple[float, ...]:
@@ -98,7 +105,11 @@ def lattice(
         look: dict[str, Any] = {"color": COLORS[1] if strong else FAINT}
         look |= {"theta2": 180, "linewidth": 3 if strong else 1}
         ax.add_patch(Arc((center, 0), end - start, 2 * height, **look))
-        look = {"color": COLORS[1] if strong else INK, "fontsize": 9, "ha": "center"}
+        look = {
+            "color": COLORS[1] if strong else INK,
+            "fontsize": SMALLEST,
+            "ha": "center",
+        }
         look["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 1}
         look["fontweight"] = "bold" if strong else "normal"
         ax.text(center, height, pieces[start, end], va="center", **look)

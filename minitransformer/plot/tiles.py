@@ -10,7 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
-from minitransformer.plot.style import COLORS, FAINT, INK, axes_or_new, name_axes
+from minitransformer.plot.style import (
+    COLORS,
+    FAINT,
+    INK,
+    SMALLEST,
+    axes_or_new,
+    name_axes,
+)
 
 Frame = Mapping[str, ArrayLike]
 """Name of an array -> the state ``[rows, columns]`` of its tiles: a key of STATES."""
@@ -73,11 +80,11 @@ def tiles(
         box.set_edgecolor(edge)
         ax.add_patch(box)
     for name, (x, y) in places.items():
-        ax.text(x, y - 0.15, name, fontsize=9, va="bottom")
+        ax.text(x, y - 0.15, name, fontsize=SMALLEST, va="bottom")
     ax.set(xlim=(-0.1, width + 0.1), ylim=(height + 0.1, -0.7), aspect="equal")
     ax.set_axis_off()
     name_axes(ax, "", "", title)
-    ax.title.set_fontsize(9)
+    ax.title.set_fontsize(SMALLEST)
 
 
 def tile_slider(

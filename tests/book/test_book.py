@@ -3,7 +3,6 @@
 import itertools
 import json
 import re
-import shutil
 from html import escape, unescape
 
 import pytest
@@ -14,64 +13,16 @@ from minitransformer.course.environment import ROOT
 from tests.book import visiting
 
 pytest.importorskip("jupyter_book", reason="the extra [book] is not installed")
-
-SOUND = """<!doctype html><html lang="en"><head><title>A page</title>
-<link rel="icon" href="data:,"></head><body><h1 id="top">A page</h1>{}</body></html>"""
-FAULTS = {
-    "an error in the console": (
-        visiting.events,
-        "<script>console.error('no')</script>",
-        "console: no",
-    ),
-    "a script that stops": (visiting.events, "<script>no()</script>", "script error"),
-    "a request to another host": (
-        visiting.events,
-        '<script src="http://192.0.2.1/x.js"></script>',
-        "asks another host: http://192.0.2.1/x.js",
-    ),
-    "an image that is missing": (
-        visiting.images,
-        '<img src="no.png" alt="A dot.">',
-        "no.png does not load",
-    ),
-    "an image without alt text": (
-        visiting.images,
-        '<img src="dot.svg">',
-        "dot.svg has no alt text",
-    ),
-    "an image with its name as alt text": (
-        visiting.images,
-        '<img src="dot.svg" alt="../_images/dot.svg">',
-        "dot.svg has no alt text",
-    ),
-    "a link to no page": (
-        visiting.links,
-        '<a href="no.html">x</a>',
-        "no page for no.html",
-    ),
-    "a link to no anchor": (
-        visiting.links,
-        '<a href="page.html#no">x</a>',
-        "no anchor for page.html#no",
-    ),
-    "a link out of the site's files": (
-        visiting.links,
-        '<a href="file:///page.html">x</a>',
-        "no page for file:///page.html",
-    ),
-    "a page too wide for a phone": (
-        visiting.phone,
-        '<div style="width: 600px">x</div>',
-        "390 px: ",
-    ),
-    "a formula that was not typeset": (
-        visiting.formulas,
-        '<span class="math">x</span>',
-        "1 not typeset",
-    ),
-    "a formula left in the text": (visiting.formulas, "<p>$x^2$</p>", "shows '$x^2$'"),
-    "two main headings": (visiting.basics, "<h1>Again</h1>", "2 main headings"),
-}
+KINDS = (
+    "book/index.html",
+    "book/part_5.html",
+    "lessons/7_kernels/7_6_reading_a_roofline.html",
+    "book/exercises.html",
+    "book/atlas.html",
+    "book/explorer.html",
+    "book/api/layers.html",
+    "search.html?q=merge",
+)
 
 
 @pytest.fixture(scope="module")
@@ -85,18 +36,6 @@ def build(tmp_path_factory):
 @pytest.fixture(scope="module")
 def site(build):
     return build[0]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Start Chromium, or skip the tests that need it."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    found = next(filter(None, map(shutil.which, names)), None)
-    if found is None:
-        pytest.skip("no Chromium here: the site was built, but nobody looked at it")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
-        yield driver.chromium.launch(executable_path=found, args=visiting.ARGUMENTS)
 
 
 @pytest.fixture(scope="module")
@@ -208,6 +147,8 @@ def test_the_atlas_is_filtered_by_family_and_verdict_from_the_keyboard(site, bro
         shown = tab.locator("table.atlas tbody tr:visible")
         count = tab.locator(".atlas-filter [role=status]")
         assert shown.count() == len(ledger)
+        buttons = tab.get_by_role("group", name="Verdict").get_by_role("button")
+        assert buttons.all_inner_texts() == ["all", *papers.VERDICTS]
         family = tab.get_by_role("button", name=papers.FAMILIES["V"], exact=True)
         family.press("Enter")
         assert family.get_attribute("aria-pressed") == "true"
@@ -259,6 +200,68 @@ def test_search_finds_a_word_of_a_lesson(site, browser):
     assert events == []
 
 
+@pytest.mark.parametrize(
+    ("words", "lesson", "place"),
+    [
+        ("rotary", "4_1_sinusoids_and_rotation", 5),
+        ("RoPE", "4_2_what_rope_does", 1),
+        ("byte-pair", "1_1_byte_pair_encoding", 1),
+        ("byte pair", "1_1_byte_pair_encoding", 1),
+        ("Rényi", "1_3_optimal_subword_encoding", 1),
+        ("Renyi", "1_3_optimal_subword_encoding", 1),
+        ("attention", "3_1_scaled_dot_product_attention", 5),
+    ],
+)
+def test_a_word_typed_on_any_page_leads_to_its_lesson_without_a_server(
+    site, browser, words, lesson, place
+):
+    tab = browser.new_page()
+    tab.goto((site / "book" / "index.html").as_uri())
+    tab.keyboard.press("Control+k")
+    tab.keyboard.type(words)
+    tab.keyboard.press("Enter")
+    hits = tab.locator("#search-results li > a")
+    hits.first.wait_for(timeout=10_000)
+    first = hits.evaluate_all("links => links.map(link => link.href)")[:place]
+    assert any(lesson in link for link in first), first
+    tab.close()
+
+
+def test_papers_lead_to_the_bibliography_and_from_there_to_arxiv(site, browser):
+    tab = browser.new_page()
+    lesson = site / "lessons" / "4_positions" / "4_1_sinusoids_and_rotation.html"
+    tab.goto(lesson.as_uri())
+    tab.get_by_role("link", name="RoFormer", exact=False).press("Enter")
+    entry = tab.locator(".references > p:target")
+    assert "Jianlin Su, " in entry.inner_text()
+    links = entry.get_by_role("link")
+    assert links.all_inner_texts()[0] == "arXiv 2104.09864"
+    assert links.first.get_attribute("href") == "https://arxiv.org/abs/2104.09864"
+    links.last.press("Enter")
+    assert "RoFormer" in tab.locator("table.atlas td:has(:target)").inner_text()
+    tab.close()
+
+
+def test_every_paper_of_the_ledger_is_in_the_bibliography_with_its_address(site):
+    page = (site / "book" / "bibliography.html").read_text(encoding="utf-8")
+    entries = re.findall(r'<p id="paper-arxiv-.*?</p>', page, re.DOTALL)
+    for paper in papers.load():
+        (entry,) = (text for text in entries if f">arXiv {paper.arxiv}</a>" in text)
+        assert f'href="https://arxiv.org/abs/{paper.arxiv}"' in entry
+        assert escape(paper.authors) in entry
+        assert f'href="atlas.html#atlas-{paper.key}"' in entry
+
+
+def test_a_figure_fills_a_phone_from_edge_to_edge(site, browser):
+    tab = browser.new_page(viewport={"width": visiting.PHONE, "height": 900})
+    lesson = site / "lessons" / "4_positions" / "4_1_sinusoids_and_rotation.html"
+    tab.goto(lesson.as_uri())
+    boxes = [image.bounding_box() for image in tab.locator(".cell_output img").all()]
+    assert len(boxes) >= 2
+    assert {(box["x"], box["width"]) for box in boxes} == {(0, visiting.PHONE)}
+    tab.close()
+
+
 def test_the_chosen_color_scheme_lasts_from_page_to_page(site, browser):
     theme = "document.documentElement.dataset.theme"
     with visiting.serve(site) as base:
@@ -291,46 +294,11 @@ def neighbor(page, direction):
     return (page.parent / link[1]).resolve()
 
 
+@pytest.mark.parametrize("width", [1440, visiting.PHONE])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_can_be_read_in_both_color_schemes(site, browser, scheme):
-    contrast = """() => {
-      const channels = color => color.match(/[\\d.]+/g).slice(0, 3).map(Number);
-      const light = color => channels(color).map(c => c / 255)
-        .map(c => c <= 0.04 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
-        .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
-      const ground = light(getComputedStyle(document.body).backgroundColor);
-      return ["h1", "article p", "article p a", "article dt"].map(selector => {
-        const ink = light(getComputedStyle(document.querySelector(selector)).color);
-        return (Math.max(ink, ground) + 0.05) / (Math.min(ink, ground) + 0.05);
-      });
-    }"""
+def test_each_kind_of_page_keeps_the_rules_of_accessibility(
+    site, browser, scheme, width
+):
+    access = pytest.importorskip("tests.book.access")
     with visiting.serve(site) as base:
-        tab = browser.new_page(color_scheme=scheme)
-        tab.goto(f"{base}book/api/tokenization.html")
-        assert tab.evaluate("document.documentElement.dataset.theme") == scheme
-        assert min(tab.evaluate(contrast)) >= 4.5
-        tab.close()
-
-
-def test_a_sound_page_has_no_fault(tmp_path, browser):
-    (tmp_path / "page.html").write_text(SOUND.format('<a href="page.html#top">x</a>'))
-    visits = visiting.visit(browser, tmp_path)
-    assert [check(visits, tmp_path) for check in visiting.CHECKS] == [[]] * 6
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_each_fault_is_found(tmp_path, browser, fault):
-    check, body, problem = FAULTS[fault]
-    (tmp_path / "page.html").write_text(SOUND.format(body))
-    (tmp_path / "dot.svg").write_text(
-        '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'
-    )
-    visits = visiting.visit(browser, tmp_path)
-    assert problem in "\n".join(check(visits, tmp_path))
-
-
-def test_a_page_without_language_or_title_is_found(tmp_path, browser):
-    (tmp_path / "page.html").write_text("<h1>A page</h1>")
-    problems = visiting.basics(visiting.visit(browser, tmp_path), tmp_path)
-    assert "page.html at 390 px: language is ''" in problems
-    assert "page.html at 390 px: no title" in problems
+        assert access.look(browser, base, KINDS, scheme, width) == []
