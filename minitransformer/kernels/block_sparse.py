@@ -1,10 +1,14 @@
 """Attention to listed blocks of keys: what is not listed costs nothing.
 
-For every block of queries a list names the blocks of keys that it sees, in any order.
+For every block of queries a list names the blocks of keys that it sees.
 Each may carry a bias, which is added to all scores of the block. :func:`lists_of` turns
 a map of blocks into lists: the blocks of a sparse pattern, or, for probabilistic
 FlashAttention, those that were drawn with the probability ``p``, and ``-log p`` as the
 bias, so that the drawn ones stand for all.
+
+Only blocks at the edge of the causal mask or of the keys look at it. Lists are in
+ascending order, so the blocks that are seen whole come first, and have a loop without a
+mask of their own.
 
 Sources: Dao et al., arXiv 2205.14135, section 3.3 (block-sparse); Li, 2410.18441, of
 which the abstract was read (PrFlashAttention), see ``flash.probabilistic``.
@@ -28,7 +32,8 @@ class BlockLists(NamedTuple):
 
     Attributes:
         counts: ``[Hm, nq]``, how many; one map for each head, or one for all.
-        blocks: ``[Hm, nq, nk]``, their numbers; what is beyond the count is not read.
+        blocks: ``[Hm, nq, nk]``, their numbers, ascending; what is beyond the count is
+            not read.
         bias: ``[Hm, nq, nk]``, added to the scores of each, float32.
         size: rows and columns of a block, a power of 2, at least 16.
     """
@@ -69,6 +74,46 @@ def lists_of(seen: Tensor, size: int, bias: Tensor | None = None) -> BlockLists:
 
 
 @triton.jit
+def _seen_whole(blocks_ptr, count, limit, BLOCK: tl.constexpr):
+    """Count the listed blocks below ``limit``."""
+    whole = 0
+    for first in range(0, count, BLOCK):
+        at = first + tl.arange(0, BLOCK)
+        number = tl.load(blocks_ptr + at, mask=at < count, other=limit)
+        whole += tl.sum((number < limit).to(tl.int32), 0)
+    return whole
+
+
+@triton.jit
+def _walk(
+    acc, total, peak, q, k_desc, v_desc, blocks_ptr, bias_ptr, b, kv_head, rows, offset,
+    kv_len, scale, lo, hi, SIZE: tl.constexpr, E: tl.constexpr, CAUSAL: tl.constexpr,
+    MASK: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Attend to the listed blocks from number ``lo`` to ``hi``."""
+    for i in tl.range(lo, hi):
+        n = tl.load(blocks_ptr + i) * SIZE
+        bias = tl.load(bias_ptr + i) * LOG2E
+        k = k_desc.load([b, kv_head, n, 0]).reshape(SIZE, E)
+        s = tl.dot(q, k.T, input_precision=PRECISION) * scale + bias
+        if MASK:
+            cols = n + tl.arange(0, SIZE)
+            seen = (cols < kv_len)[None, :]
+            if CAUSAL:
+                seen = seen & (cols[None, :] <= rows[:, None] + offset)
+            s = tl.where(seen, s, -INF)
+        new = tl.maximum(peak, tl.max(s, 1))
+        shift = tl.where(new == -INF, 0.0, new)
+        p = tl.math.exp2(s - shift[:, None])
+        kept = tl.math.exp2(peak - shift)
+        total = total * kept + tl.sum(p, 1)
+        v = v_desc.load([b, kv_head, n, 0]).reshape(SIZE, E)
+        acc = tl.dot(p.to(v.dtype), v, acc * kept[:, None], input_precision=PRECISION)
+        peak = new
+    return acc, total, peak
+
+
+@triton.jit
 def _forward(
     q_desc, k_desc, v_desc, out_desc, lse_ptr, counts_ptr, blocks_ptr, bias_ptr, heads,
     kv_heads, maps, q_len, kv_len, most, scale, SIZE: tl.constexpr, E: tl.constexpr,
@@ -79,28 +124,23 @@ def _forward(
     at = (h % maps) * tl.num_programs(0) + block
     count = tl.load(counts_ptr + at)
     rows = block * SIZE + tl.arange(0, SIZE)
+    offset = kv_len - q_len
+    limit = kv_len // SIZE
+    if CAUSAL:
+        limit = tl.minimum(limit, tl.maximum(block * SIZE + offset + 1, 0) // SIZE)
+    blocks_ptr += at * most
+    bias_ptr += at * most
+    whole = _seen_whole(blocks_ptr, count, limit, 128)
     q = q_desc.load([b, h, block * SIZE, 0]).reshape(SIZE, E)
     peak = tl.full([SIZE], -INF, tl.float32)
     total = tl.zeros([SIZE], tl.float32)
     acc = tl.zeros([SIZE, E], tl.float32)
-    for i in tl.range(0, count):
-        n = tl.load(blocks_ptr + at * most + i) * SIZE
-        bias = tl.load(bias_ptr + at * most + i)
-        k = k_desc.load([b, kv_head, n, 0]).reshape(SIZE, E)
-        s = (tl.dot(q, k.T, input_precision=PRECISION) * scale + bias) * LOG2E
-        cols = n + tl.arange(0, SIZE)
-        seen = (cols < kv_len)[None, :]
-        if CAUSAL:
-            seen = seen & (cols[None, :] <= rows[:, None] + kv_len - q_len)
-        s = tl.where(seen, s, -INF)
-        new = tl.maximum(peak, tl.max(s, 1))
-        shift = tl.where(new == -INF, 0.0, new)
-        p = tl.math.exp2(s - shift[:, None])
-        kept = tl.math.exp2(peak - shift)
-        total = total * kept + tl.sum(p, 1)
-        v = v_desc.load([b, kv_head, n, 0]).reshape(SIZE, E)
-        acc = tl.dot(p.to(v.dtype), v, acc * kept[:, None], input_precision=PRECISION)
-        peak = new
+    for part in tl.static_range(2):  # the blocks that are seen whole, and the others
+        acc, total, peak = _walk(
+            acc, total, peak, q, k_desc, v_desc, blocks_ptr, bias_ptr, b, kv_head, rows,
+            offset, kv_len, scale, whole if part else 0, count if part else whole, SIZE,
+            E, CAUSAL, part == 1, PRECISION,
+        )  # fmt: skip
     empty = total == 0.0
     total = tl.where(empty, 1.0, total)
     lse = tl.where(empty, -INF, peak / LOG2E + tl.log(total))
@@ -166,7 +206,7 @@ def attention(
         q_len,
         kv_len,
         wanted[1],
-        head_dim**-0.5 if scale is None else scale,
+        (head_dim**-0.5 if scale is None else scale) * LOG2E.value,
         SIZE=size,
         E=head_dim,
         CAUSAL=causal,

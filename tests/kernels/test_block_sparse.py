@@ -67,6 +67,14 @@ def test_all_blocks_are_attention():
     assert_same(got, core.attention(*wide, mask_mod=masks.causal, return_lse=True))
 
 
+def test_a_long_list_may_end_within_the_keys():
+    tensors = example(16, 130 * SIZE + 3, heads=1, kv_heads=1)
+    seen = torch.ones(1, 131, dtype=torch.bool, device=DEVICE)
+    got = attention(*tensors, lists=lists_of(seen, SIZE), return_lse=True)
+    wide = [x.double() for x in tensors]
+    assert_same(got, core.attention(*wide, return_lse=True))
+
+
 def test_a_block_that_is_not_listed_is_not_read():
     query, key, value = example()
     key[:, :, 16:32], value[:, :, 16:32] = torch.nan, torch.nan
