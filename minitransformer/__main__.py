@@ -46,7 +46,11 @@ JOBS = {
         "check:main",
         "check your own exercises (without a set: show how far you are)",
     ),
-    "book": Job(("course", "book"), "book:main", "build the website"),
+    "book": Job(
+        ("course", "book"),
+        "book:main",
+        "build the website (--pdf: print the whole of it)",
+    ),
     "execute": Job(
         ("course", "kernels"), "execute:main", "run lessons and store their outputs"
     ),

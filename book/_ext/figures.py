@@ -66,7 +66,7 @@ def draw(rows, scheme, path):
     strips = {f"{len(pieces)} {unit}": pieces for unit, pieces in rows.items()}
     colors = {"ytick.color": INK[scheme], "ytick.labelcolor": INK[scheme]}
     with plt.rc_context({**colors, "svg.hashsalt": "course"}):
-        figure, ax = plt.subplots(figsize=(5.2, 1.9))
+        figure, ax = plt.subplots(figsize=(6.0, 1.9))
         labels = {name: [label for label, _ in strips[name]] for name in strips}
         widths = {name: [size for _, size in strips[name]] for name in strips}
         plot.token_strip(labels, widths=widths, ax=ax)
