@@ -41,7 +41,7 @@ class NarrowCache:
             pos: ``[L]`` or ``[B, L]``.
 
         Returns:
-            What the cache within returns: keys, values and their positions.
+            Keys, values and their positions, as the cache within returns them.
 
         Raises:
             ValueError: the cache within refuses them.

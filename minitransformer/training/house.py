@@ -32,6 +32,7 @@ from minitransformer.attention.sdpa import sdpa
 from minitransformer.layers.attention import Attention
 from minitransformer.models.decoder import Decoder
 from minitransformer.models.presets import llama
+from minitransformer.models.pretrained import fill_weights, save_pretrained
 from minitransformer.positions import rotary
 from minitransformer.training.checkpoint import write_whole
 from minitransformer.training.loop import Recipe, Row, Run, train
@@ -59,17 +60,14 @@ class Table:
     """
 
     def __init__(self, head_dim: int, base: float, length: int, device: str) -> None:
-        """Compute rows ``[length, head_dim / 2]``; the numbers are those of rotate."""
+        """Compute rows ``[length, head_dim]``."""
         freqs = rotary.frequencies(head_dim, base=base)
-        angle = torch.arange(length, dtype=torch.float64)[:, None] * freqs
-        self.cos = angle.cos().float().to(device)
-        self.sin = angle.sin().float().to(device)
+        rows = rotary.angles(torch.arange(length), freqs, torch.float32)
+        self.cos, self.sin = (row.to(device) for row in rows)
 
     def __call__(self, x: Tensor, pos: Tensor) -> Tensor:
         """Turn ``[B, H, L, E]`` by positions ``[L]`` below ``length``."""
-        cos, sin = self.cos[pos], self.sin[pos]
-        a, b = x.to(torch.promote_types(x.dtype, torch.float32)).chunk(2, dim=-1)
-        return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1).to(x.dtype)
+        return rotary.turn_by(x, self.cos[pos], self.sin[pos])
 
 
 def build(
@@ -145,28 +143,6 @@ def dropout(model: Decoder, share: float) -> Iterator[None]:
             hook.remove()
 
 
-def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Copy weights by name; a tied one comes once.
-
-    Raises:
-        ValueError: a name is missing or unknown.
-    """
-    wanted = dict(model.named_parameters())
-    if wanted.keys() != weights.keys():
-        raise ValueError(f"names differ: {sorted(wanted.keys() ^ weights.keys())}")
-    with torch.no_grad():
-        for name, weight in wanted.items():
-            weight.copy_(weights[name])
-
-
-def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
-    """Write weights by name as bfloat16."""
-    from safetensors.torch import save as save_tensors
-
-    rounded = {name: x.bfloat16().contiguous().cpu() for name, x in weights.items()}
-    write_whole(path, save_tensors(rounded, {"format": "pt"}))
-
-
 def main(arguments: list[str]) -> int:
     """Train the house model and its sibling; write all that a reader needs.
 
@@ -225,8 +201,7 @@ def _make(options: argparse.Namespace, place: World) -> None:
     history |= _judged(SIZES, run.best, texts, options.device)
     history["seconds"] = round(time.perf_counter() - began, 1)
     if place.rank == 0:
-        save_weights(options.out / "model.safetensors", run.best)
-        _write_config(options.out / "config.json", SIZES)
+        _save(options.out, run.best, SIZES)
         _write_json(options.out / "history.json", history)
     if not options.no_gqa:
         history["gqa"] = _sibling(run, recipe, texts, options, place)
@@ -245,7 +220,7 @@ def _train(
 ) -> Run:
     model = build(sizes, device=options.device, seed=recipe.seed)
     if weights is not None:
-        load_weights(model, weights)
+        _fill(model, weights, torch.float32, options.device)
     with dropout(model, options.dropout):
         return train(
             model,
@@ -266,7 +241,7 @@ def _judged(
 ) -> dict[str, float]:
     """Judge the weights as they are stored, rounded to bfloat16."""
     model = build(sizes, device=device).eval()
-    load_weights(model, {name: x.bfloat16() for name, x in weights.items()})
+    _fill(model, weights, torch.bfloat16, device)
     return {part: texts.judge(model, part) for part in ("validation", "test")}
 
 
@@ -286,8 +261,7 @@ def _sibling(
     found["trained"] = _judged(sizes, trained.best, texts, options.device)
     found |= {"recipe": more._asdict(), "rows": _thin(trained.rows, 10)}
     if place.rank == 0:
-        save_weights(options.out / "gqa.safetensors", trained.best)
-        _write_config(options.out / "gqa_config.json", sizes)
+        _save(options.out / "gqa", trained.best, sizes)
     return found
 
 
@@ -329,5 +303,15 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
     write_whole(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
-def _write_config(path: Path, sizes: dict[str, Any]) -> None:
-    _write_json(path, {"preset": "llama", "options": sizes})
+def _save(folder: Path, weights: dict[str, Tensor], sizes: dict[str, Any]) -> None:
+    config = {"preset": "llama", "options": sizes}
+    save_pretrained(weights, folder, config, dtype=torch.bfloat16)
+
+
+def _fill(
+    model: Decoder, weights: dict[str, Tensor], kind: torch.dtype, device: str
+) -> None:
+    """Give a model copies of weights, in float32 but rounded to another type before."""
+    rounded = {name: x.to(kind) for name, x in weights.items()}
+    own = {n: x.to(device, torch.float32, copy=True) for n, x in rounded.items()}
+    fill_weights(model, own, "the trained model")
