@@ -188,7 +188,7 @@ def learn_turns(
 ) -> Tensor:
     """Learn which way to turn on the way to each word; return the inputs' gradients.
 
-    Steps are cut as in :func:`~minitransformer.embeddings.word2vec.learn_block`.
+    Steps are cut as in :func:`~minitransformer.embeddings.skip_gram.learn_block`.
 
     Args:
         inputs: ``[block, dim]``.
@@ -234,7 +234,7 @@ def learn_noise(
 
     These are taken at the outputs as the rest of the block leaves them, or between that
     and as they were: a step as long as
-    :func:`~minitransformer.embeddings.word2vec.learn_block` allows counts 0. Steps are
+    :func:`~minitransformer.embeddings.skip_gram.learn_block` allows counts 0. Steps are
     cut as there. The block is cut into as many pieces of one length as there are rows
     of noise words, which the inputs of a piece share.
 

@@ -9,17 +9,10 @@ one?* and pays, in nats,
 .. math:: -\ln \sigma(v \cdot u_{\text{true}}) - \sum_{i=1}^k \ln \sigma(-v \cdot u_i).
 
 Hierarchical softmax asks instead which way to turn at each inner node on the path to
-the word, in a Huffman tree of the counts. Both are sums of logistic losses, so one
-function serves all four models: with inputs :math:`X` ``[inputs, dim]``, outputs
-:math:`Y` ``[outputs, dim]`` and, for each input and output, how many times the answer
-is yes and how many times no,
-
-.. math:: L = -\sum_{ij} \text{yes}_{ij} \ln \sigma(X_i \cdot Y_j)
-              + \text{no}_{ij} \ln \sigma(-X_i \cdot Y_j).
-
-Its gradients are two matrix products (:func:`gradients`), and skip-gram works through a
-text in blocks of up to 64 words, each in a few of them. CBOW, in
-:mod:`~minitransformer.embeddings.cbow`, leaves out what a block does not ask.
+the word, in a Huffman tree of the counts. Both are sums of logistic losses. Each model
+learns from a block of the text at a time, skip-gram in
+:mod:`~minitransformer.embeddings.skip_gram` and CBOW in
+:mod:`~minitransformer.embeddings.cbow`.
 
 Source: Mikolov et al., arXiv:1301.3781 (the two models) and arXiv:1310.4546 (negative
 sampling, sub-sampling). Different from the paper, and why:
@@ -28,10 +21,11 @@ sampling, sub-sampling). Different from the paper, and why:
   the expected loss is that of ``negative`` draws a pair. A draw a pair would move ten
   times as many rows of memory. (After Ji et al., arXiv:1604.04661, who share within a
   window.) Of the longer blocks of CBOW each piece of 64 words has a draw of its own.
-- The gradients of a block are summed at the weights before it; the authors' program
-  updates after each pair. So that the sum does not overshoot, blocks are shorter where
-  a word is very frequent (:func:`block_length`), and steps where the loss curves much
-  (:func:`learn_block`). CBOW, whose blocks are long, makes up for it to second order.
+- A block takes its errors before it; the authors' program updates after each pair. What
+  the pairs of a block change for each other is made up for to second order in the
+  learning rate. So that steps do not overshoot, blocks are shorter where a word is very
+  frequent (:func:`block_length`), and steps where the loss curves much
+  (:func:`~minitransformer.embeddings.skip_gram.learn_block`).
 - As in that program and in gensim, the window of each word is drawn uniformly from 1 to
   ``window``.
 - Input vectors start uniform in plus or minus 1 / ``vector_size``, as in gensim; that
@@ -40,7 +34,6 @@ sampling, sub-sampling). Different from the paper, and why:
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -57,8 +50,13 @@ from minitransformer.embeddings.cbow import (
     windows,
 )
 from minitransformer.embeddings.keyed_vectors import KeyedVectors
+from minitransformer.embeddings.skip_gram import (
+    ask_noise,
+    ask_turns,
+    learn_block,
+    neighbors,
+)
 from minitransformer.embeddings.vocabulary import (
-    Paths,
     count_words,
     huffman_paths,
     keep_probability,
@@ -70,101 +68,6 @@ Ints = NDArray[np.int64]
 
 SHORTEST_BLOCK, LONGEST_BLOCK, LONGEST_CBOW_BLOCK = 4, 64, 256  # words a block
 NOISE = 64  # noise words that a piece of a block shares, and words of a piece
-
-
-class Questions(NamedTuple):
-    """What a block asks: of which outputs, and how often the answer is yes and no.
-
-    Attributes:
-        outputs: rows of the output table, ``[outputs]``.
-        yes: ``[inputs, outputs]``.
-        no: ``[inputs, outputs]``.
-    """
-
-    outputs: Ints
-    yes: Array
-    no: Array
-
-
-def sigmoid(x: Array) -> Array:
-    """Return 1 / (1 + exp(-x)), by torch: three times as fast as NumPy's tanh."""
-    return torch.sigmoid(torch.from_numpy(x)).numpy()
-
-
-def loss(inputs: Array, outputs: Array, yes: Array, no: Array) -> float:
-    """Return the logistic loss of all answers, in nats.
-
-    Args:
-        inputs: ``[inputs, dim]``.
-        outputs: ``[outputs, dim]``.
-        yes: how many times each pair's answer is yes, ``[inputs, outputs]``.
-        no: how many times it is no, ``[inputs, outputs]``.
-    """
-    scores = inputs @ outputs.T
-    return float(
-        np.sum(yes * np.logaddexp(0, -scores)) + np.sum(no * np.logaddexp(0, scores))
-    )
-
-
-def naive_gradients(
-    inputs: Array, outputs: Array, yes: Array, no: Array
-) -> tuple[Array, Array]:
-    """Return the gradients of :func:`loss` by the definition, a pair at a time."""
-    d_inputs, d_outputs = np.zeros(inputs.shape), np.zeros(outputs.shape)
-    for i, x in enumerate(inputs):
-        for j, y in enumerate(outputs):
-            p = 1 / (1 + np.exp(-np.dot(x, y)))
-            error = no[i, j] * p - yes[i, j] * (1 - p)
-            d_inputs[i] += error * y
-            d_outputs[j] += error * x
-    return d_inputs, d_outputs
-
-
-def gradients(
-    inputs: Array, outputs: Array, yes: Array, no: Array
-) -> tuple[Array, Array]:
-    """Return the gradients of :func:`loss`, shaped as ``inputs`` and ``outputs``."""
-    error = (yes + no) * sigmoid(inputs @ outputs.T) - yes
-    return error @ outputs, error.T @ inputs
-
-
-def add_to_rows(table: Array, rows: Ints, updates: Array) -> None:
-    """Add ``updates[i]`` to ``table[rows[i]]``, in place, though rows may repeat.
-
-    ``table[rows] += updates`` would keep one update of each repeated row. torch adds
-    all of them, in order, in memory that it shares with the arrays: several times as
-    fast as ``np.add.at``.
-
-    Args:
-        table: ``[words, dim]``.
-        rows: ``[n]``.
-        updates: ``[n, dim]``, of the type of ``table``.
-    """
-    from_numpy = torch.from_numpy
-    from_numpy(table).index_add_(0, from_numpy(rows), from_numpy(updates))
-
-
-def neighbors(start: int, stop: int, reach: Ints, sentence: Ints) -> tuple[int, Array]:
-    """Return which words are in the windows of the words from ``start`` to ``stop``.
-
-    Args:
-        start: place of the first word to predict, in a row of sentences.
-        stop: place after the last.
-        reach: how far the window of each word reaches, ``[tokens]``.
-        sentence: number of each word's sentence, ``[tokens]``; no window crosses it.
-
-    Returns:
-        The place of the first word that may be in a window, and
-        ``[neighbors, stop - start]``: 1 where it is.
-    """
-    reach = reach[start:stop]
-    furthest = int(reach.max())
-    first = max(0, start - furthest)
-    places = np.arange(first, min(len(sentence), stop + furthest))
-    distance = np.abs(places[:, None] - np.arange(start, stop))
-    inside = (distance > 0) & (distance <= reach)
-    inside &= sentence[places, None] == sentence[start:stop]
-    return first, inside.astype(np.float32)
 
 
 def block_length(alpha: float, often: float, longest: int) -> int:
@@ -181,70 +84,6 @@ def block_length(alpha: float, often: float, longest: int) -> int:
     """
     length = 1 / max(alpha * often, 1e-9)
     return int(np.clip(length, SHORTEST_BLOCK, longest))
-
-
-def ask_noise(predicts: Array, words: Ints, noise: Ints, negative: int) -> Questions:
-    """Ask each input: is it this word? (yes) And is it this noise word? (no).
-
-    Args:
-        predicts: 1 where an input predicts a word of the block, ``[inputs, block]``.
-        words: the words of the block, ``[block]``.
-        noise: the noise words that all inputs share, ``[noise]``.
-        negative: noise words a prediction; each shared one counts negative / noise.
-    """
-    zeros = np.zeros((len(predicts), len(noise)), dtype=predicts.dtype)
-    share = predicts.sum(axis=1, keepdims=True) * (negative / len(noise))
-    yes = np.concatenate([predicts, zeros], axis=1)
-    no = np.concatenate([np.zeros_like(predicts), zeros + share], axis=1)
-    return Questions(np.concatenate([words, noise]), yes, no.astype(predicts.dtype))
-
-
-def ask_turns(predicts: Array, words: Ints, paths: Paths) -> Questions:
-    """Ask each input at each node on the way to its words: turn 0 (yes) or turn 1?
-
-    Args:
-        predicts: 1 where an input predicts a word of the block, ``[inputs, block]``.
-        words: the words of the block, ``[block]``.
-        paths: the tree.
-    """
-    on_way = np.arange(paths.nodes.shape[1]) < paths.lengths[words, None]
-    nodes, column = np.unique(paths.nodes[words][on_way], return_inverse=True)
-    of_word = np.repeat(np.arange(len(words)), paths.lengths[words])
-    turns = np.zeros((2, len(words), len(nodes)), dtype=predicts.dtype)
-    turns[paths.turns[words][on_way], of_word, column] = 1
-    return Questions(nodes, predicts @ turns[0], predicts @ turns[1])
-
-
-def learn_block(
-    vectors: Array,
-    outputs: Array,
-    context: Ints,
-    questions: Questions,
-    alpha: float,
-) -> None:
-    r"""Take one gradient step on the questions of a block, in place.
-
-    The loss as a function of one output row curves at most by
-    :math:`\frac14 \sum n_i \lVert x_i \rVert^2`, with :math:`n_i` answers asked of
-    input :math:`x_i`. A step longer than two over this may raise it, so it is cut
-    there. At the usual settings this touches only nodes near the root of the tree,
-    which every input asks.
-
-    Args:
-        vectors: the input vectors, ``[words, dim]``.
-        outputs: the output vectors, ``[outputs, dim]``.
-        context: rows of the words that predict, ``[context]``.
-        questions: what is asked of each input.
-        alpha: learning rate.
-    """
-    rows, yes, no = questions
-    inputs, given = vectors[context], outputs[rows]
-    d_inputs, d_outputs = gradients(inputs, given, yes, no)
-    curvature = alpha / 8 * (np.einsum("id,id->i", inputs, inputs) @ (yes + no))
-    cut = np.maximum(1, np.bincount(rows, curvature)[rows])
-    rates = (alpha / cut).astype(outputs.dtype)
-    add_to_rows(vectors, context, -alpha * d_inputs)
-    add_to_rows(outputs, rows, -rates[:, None] * d_outputs)
 
 
 class Word2Vec:

@@ -1,10 +1,11 @@
 """word2vec beside gensim: quality over seeds, and words a second.
 
 Run ``python tests/benchmarks/bench_embeddings.py``; expect tens of minutes. With
-names (``speed``, ``wikipedia``, ``lee``, ``planted``) it does only those parts. Both
-sides get the same sentences, settings and seeds, each on one thread. Seconds are those
-of the processor, so that other programs on the machine count little, and the two take
-turns. Nothing is measured while the tests of ``embeddings`` fail.
+names (``speed``, ``wikipedia``, ``lee``, ``planted``) it does only those parts, with
+``--workers 2`` it compares quality in two processes. Both sides get the same sentences,
+settings and seeds, each on one thread. Seconds are those of the processor, so that
+other programs on the machine count little, and the two take turns. Nothing is measured
+while the tests of ``embeddings`` fail.
 """
 
 import os
@@ -12,9 +13,9 @@ import os
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # read when numpy is imported
 os.environ["OMP_NUM_THREADS"] = "1"
 
+import argparse
 import platform
 import re
-import sys
 import time
 from collections.abc import Callable, Sequence
 from itertools import product
@@ -143,17 +144,20 @@ def compare_speed(sentences: Sentences) -> None:
 
 def main() -> None:
     """Check, then measure."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", default=["speed", *CORPORA])
+    parser.add_argument("--workers", type=int, default=1)
+    args = parser.parse_args()
     refuse_while_red("embeddings")
     print(
         f"Python {platform.python_version()}, numpy {np.__version__}, "
         f"torch {torch.__version__}, gensim {gensim.__version__}, "
         f"{platform.machine()}, one thread"
     )
-    parts = sys.argv[1:] or ["speed", *CORPORA]
-    if "speed" in parts:
+    if "speed" in args.parts:
         compare_speed(wikipedia())
-    if corpora := [name for name in CORPORA if name in parts]:
-        compare_quality(corpora)
+    if corpora := [name for name in CORPORA if name in args.parts]:
+        compare_quality(corpora, args.workers)
 
 
 if __name__ == "__main__":
