@@ -107,7 +107,8 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     built = options.output.resolve() / "_build"
     builder = "singlehtml" if options.pdf else "html"
-    print("Building the book, a minute or two ...", flush=True)
+    takes = "some minutes" if options.pdf else "a minute or two"
+    print(f"Building the book, {takes} ...", flush=True)
     problems = build(built.parent, builder=builder)
     result = built / "book.pdf" if options.pdf else built / "html" / "index.html"
     if options.pdf and not problems:
