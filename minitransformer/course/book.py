@@ -18,7 +18,7 @@ from pathlib import Path
 from minitransformer.course.environment import ROOT
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-MINUTES = 10  # what a browser may take to set and print all pages
+MINUTES = 20  # what a browser may take to set and print all pages
 
 
 def build(output: Path, root: Path = ROOT, builder: str = "html") -> str:
