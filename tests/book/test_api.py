@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -28,6 +30,24 @@ TOOLS = {
     "tokenization": ["base", "gains"],
     "training": ["checkpoint", "data", "generators", "prepare"],
 }
+WITHOUT_TRITON = """
+import importlib, pkgutil, sys
+from importlib.machinery import PathFinder
+from types import SimpleNamespace
+from sphinx.ext.autodoc.mock import mock
+
+find = PathFinder.find_spec
+hidden = lambda name, *rest: None if name == "triton" else find(name, *rest)
+PathFinder.find_spec = hidden
+sys.path.insert(0, "book/_ext")
+import api
+from minitransformer import kernels
+
+api.stand_in(None, config := SimpleNamespace())
+with mock(config.autodoc_mock_imports):
+    for module in pkgutil.iter_modules(kernels.__path__, "minitransformer.kernels."):
+        print(importlib.import_module(module.name).__name__)
+"""
 ARRAY = re.compile(r"\b(Tensor|ndarray|NDArray|ArrayLike)\b")
 SHAPE = re.compile(r"``[^`]*\[[^]`]*\][^`]*``|\bshapes?\b|:(func|meth|class):")
 
@@ -91,6 +111,14 @@ def test_the_tools_are_modules():
 def test_containers_by_name_and_functions_are_no_arrays(annotations, expected):
     (function,) = ast.parse(f"def f({annotations}): ...").body
     assert has_arrays(function) == expected
+
+
+def test_kernels_are_described_where_there_is_no_triton():
+    pytest.importorskip("sphinx", reason="the extra [book] is not installed")
+    command = [sys.executable, "-c", WITHOUT_TRITON]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    kernels = [name for name in MODULES if name.startswith("minitransformer.kernels.")]
+    assert result.stdout.split() == kernels, result.stderr
 
 
 def public(name):
