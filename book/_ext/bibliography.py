@@ -115,7 +115,8 @@ def label(address):
 def name(address):
     """Return an address as it is cited, such as ``arXiv 1706.03762``."""
     identifier = re.sub(r"https://(arxiv|doi)\.org/(abs/)?", "", address)
-    return f"{'arXiv' if 'arxiv' in address else 'DOI'} {identifier}"
+    kind = "arXiv" if "arxiv" in address else "DOI"
+    return f"{kind}\N{NO-BREAK SPACE}{identifier}"
 
 
 def item(entry, root):

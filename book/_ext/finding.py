@@ -31,5 +31,5 @@ class English(search.SearchEnglish):
 def setup(app):
     """Register with Sphinx."""
     search.languages["en"] = English
-    app.config.html_search_scorer = str(Path(__file__).with_name("scorer.js"))
+    app.config.html_search_scorer = str(Path(__file__).with_suffix(".js"))
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -18,7 +18,7 @@ from pathlib import Path
 from minitransformer.course.environment import ROOT
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-MINUTES = 10  # what a browser may take to set and print all pages
+MINUTES = 20  # what a browser may take to set and print all pages
 
 
 def build(output: Path, root: Path = ROOT, builder: str = "html") -> str:
@@ -107,7 +107,8 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     built = options.output.resolve() / "_build"
     builder = "singlehtml" if options.pdf else "html"
-    print("Building the book, a minute or two ...", flush=True)
+    takes = "some minutes" if options.pdf else "a minute or two"
+    print(f"Building the book, {takes} ...", flush=True)
     problems = build(built.parent, builder=builder)
     result = built / "book.pdf" if options.pdf else built / "html" / "index.html"
     if options.pdf and not problems:

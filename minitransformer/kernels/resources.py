@@ -40,6 +40,7 @@ class Build(NamedTuple):
         constants: its ``tl.constexpr`` arguments by name.
         warps: of 32 threads, for a program.
         stages: loads under way at once, in loops that feed products.
+        registers: the most that a thread may take, or None.
     """
 
     kernel: Any
@@ -47,6 +48,7 @@ class Build(NamedTuple):
     constants: Mapping[str, Any]
     warps: int = 4
     stages: int = 3
+    registers: int | None = None
 
 
 class Resources(NamedTuple):
@@ -103,7 +105,11 @@ def _described(build: Build) -> dict[str, Any]:
         "source": None if at_home else HEADER + inspect.getsource(function),
         "types": dict(build.types),
         "constants": dict(build.constants),
-        "options": {"num_warps": build.warps, "num_stages": build.stages},
+        "options": {
+            "num_warps": build.warps,
+            "num_stages": build.stages,
+            "maxnreg": build.registers,
+        },
     }
 
 

@@ -3,16 +3,20 @@
 One new token of each sequence looks at what ``caches.staircase`` keeps: stairs of
 packed codes, the older the fewer bits, and the newest tokens as they came. A program
 takes a part of one stair, for the query heads that share a key head. It loads words of
-codes and makes numbers of them by their bits: in float16, a code at the top of the
-fraction of 1.0 is ``n``, exactly. What is linear stays out of the many numbers::
+codes and makes numbers of them by their bits: in float16, a code in the fraction of 1.0
+is ``1 + code / 2^k``, exactly, and one instruction takes two of these to ``n``. What is
+linear stays out of the many numbers::
 
-    n = 1 + code / 2^b        span = (high - low) 2^b / (2^b - 1)
-    x' = low + (n - 1) span
-    q . x' = (q span) . n + q . low - sum(q span)            one group of keys a block
-    sum p x' = sum (p span) n + sum p low - sum p span
+    n = (code - (2^b - 1) / 2) / 2^b               span = (high - low) 2^b / (2^b - 1)
+    x' = middle + n span                           middle = (low + high) / 2
+    q . x' = q . middle + (q span) . n             one group of keys a block
+    sum p x' = sum p middle + sum (p span) n
 
 where ``q span`` and ``p span`` are rounded to the type of the query, as ``x'`` would
-be. Ends of keys are loaded once a group and channel, those of values once a token, so
+be. That ``n`` is centred matters: a matrix unit cuts off the last bits of a sum at each
+step, and a sum of codes, all positive, is hundreds of times its deviation.
+
+Ends of keys are loaded once a group and channel, those of values once a token, so
 memory hands out the bytes that the cache counts and no more. The parts of all stairs
 are merged by their ``lse``, as in :mod:`~minitransformer.kernels.flash_decoding`.
 
@@ -31,7 +35,7 @@ from minitransformer.kernels.flash_attention import HEAD_DIMS
 from minitransformer.kernels.flash_decoding import MOST_QUERIES, merge
 from minitransformer.kernels.flash_scores import INF, LOG2E
 from minitransformer.kernels.launch import check_forward_only, check_inputs
-from minitransformer.kernels.tiles import decoding_tile
+from minitransformer.kernels.tiles import staircase_tile
 
 WHOLE = 16
 BITS = (1, 2, 4, 8, WHOLE)
@@ -62,21 +66,23 @@ def _planes(
     words, BITS: tl.constexpr, CODES: tl.constexpr, FIRST: tl.constexpr,
     STEP: tl.constexpr,
 ):  # fmt: skip
-    """Make pairs ``1 + code / 2^b`` of every ``STEP``-th code of the halves of words.
+    """Make numbers of every ``STEP``-th code of the halves of words: ``[..., 2, n]``.
 
-    Where the shifts are constants, a pair takes two instructions.
+    Where the bits are constants, a pair takes two or three instructions.
     """
     if STEP < CODES:
         even = _planes(words, BITS, CODES, FIRST, 2 * STEP)
         return tl.join(even, _planes(words, BITS, CODES, FIRST + STEP, 2 * STEP))
     else:
-        UP: tl.constexpr = 10 - BITS - FIRST * BITS
-        MASK: tl.constexpr = (((1 << BITS) - 1) << (10 - BITS)) * 0x10001
-        if UP > 0:
-            words = words << UP
-        elif UP < 0:
-            words = words >> -UP
-        return (words & MASK) | 0x3C003C00
+        AT: tl.constexpr = FIRST * BITS % 8 + 2
+        MASK: tl.constexpr = (((1 << BITS) - 1) << AT) * 0x10001
+        SCALE: tl.constexpr = 1 << (10 - BITS - AT)
+        MIDDLE: tl.constexpr = SCALE + ((1 << BITS) - 1) / (2 << BITS)
+        byte = words >> 6 if FIRST * BITS >= 8 else words << 2
+        both = (byte & MASK) | 0x3C003C00
+        low = both.to(tl.int16).to(tl.float16, bitcast=True)
+        high = (both >> 16).to(tl.int16).to(tl.float16, bitcast=True)
+        return tl.join(low, high) * SCALE - MIDDLE  # exact, one instruction a pair
 
 
 @triton.jit
@@ -88,11 +94,26 @@ def _numbers(words, BITS: tl.constexpr, HALF: tl.constexpr):
     words = words.to(tl.int32)
     if HALF == 8:
         words = (words & 0xFF) | ((words & 0xFF00) << 8)
-    both = _planes(words, BITS, HALF // BITS, 0, 1)
-    low = both.to(tl.int16).to(tl.float16, bitcast=True)
-    high = (both >> 16).to(tl.int16).to(tl.float16, bitcast=True)
-    shape: tl.constexpr = [words.shape[0], words.shape[1], HALF // BITS, 2]
-    return tl.reshape(tl.join(low, high), shape)
+    CODES: tl.constexpr = HALF // BITS
+    planes = _planes(words, BITS, CODES, 0, 1)
+    planes = tl.reshape(planes, [words.shape[0], words.shape[1], 2, CODES])
+    return tl.trans(planes, 0, 1, 3, 2)
+
+
+@triton.jit
+def _ends(
+    k_low_ptr, k_high_ptr, v_low_ptr, v_high_ptr, n, row, there,
+    BN: tl.constexpr, E: tl.constexpr, GROUP: tl.constexpr,
+):  # fmt: skip
+    """Load the ends of the group of keys at token ``n`` and of the values there."""
+    keys = (row + n) // GROUP * E + tl.arange(0, E)
+    values = row + n + tl.arange(0, BN)
+    return (
+        tl.load(k_low_ptr + keys),
+        tl.load(k_high_ptr + keys),
+        tl.load(v_low_ptr + values, mask=there, other=0.0),
+        tl.load(v_high_ptr + values, mask=there, other=0.0),
+    )
 
 
 @triton.jit
@@ -112,13 +133,19 @@ def _stair(
     row = pair.to(tl.int64) * tokens
     peak = tl.full([ROWS], -INF, tl.float32)
     total = tl.zeros([BN, ROWS], tl.float32)
-    low_sum = tl.zeros([BN, ROWS], tl.float32)
+    rest = tl.zeros([BN, ROWS], tl.float32)
     acc = tl.zeros([E, ROWS], tl.float32)
     STEP: tl.constexpr = BN if BITS == 16 else min(GROUP, BN)
     HALF: tl.constexpr = min(16, E * BITS // 2)
     CODES: tl.constexpr = max(HALF // BITS, 1)  # in half a word
     W: tl.constexpr = E // (2 * CODES)
     UNIT: tl.constexpr = 1.0 if BITS == 16 else (1 << BITS) / ((1 << BITS) - 1)
+    there = tl.arange(0, BN) < STEP
+    if BITS < 16:
+        ends = _ends(
+            k_low_ptr, k_high_ptr, v_low_ptr, v_high_ptr, split * part, row, there,
+            BN, E, GROUP,
+        )  # fmt: skip
     for n in tl.range(split * part, tl.minimum((split + 1) * part, tokens), STEP):
         cols = n + tl.arange(0, BN)
         if BITS == 16:
@@ -128,33 +155,25 @@ def _stair(
             v = tl.load(v_ptr + places, mask=there[:, None], other=0.0)
             s = tl.dot(k, q.T, input_precision=PRECISION) * (scale * LOG2E)
         else:
-            there = tl.full([BN], True, tl.int1)
-            if BN > STEP:
-                there = tl.arange(0, BN) < STEP
             places = (row + cols)[:, None] * W + tl.arange(0, W)
             k = tl.load(k_ptr + places, mask=there[:, None], other=0)
             v = tl.load(v_ptr + places, mask=there[:, None], other=0)
-            ends = (row + n) // GROUP * E + dims
-            low = tl.load(k_low_ptr + ends).to(tl.float32)
-            high = tl.load(k_high_ptr + ends).to(tl.float32)
-            v_low = tl.load(v_low_ptr + row + cols, mask=there, other=0.0)
-            v_high = tl.load(v_high_ptr + row + cols, mask=there, other=0.0)
-            v_low = v_low.to(tl.float32)
-            span = v_high.to(tl.float32) - v_low
-            k = _numbers(k, BITS, HALF)
-            k = tl.reshape(tl.trans(k, 0, 2, 1, 3), [BN, E])
-            v = tl.reshape(_numbers(v, BITS, HALF), [BN, E])
-            factor = (wide * ((high - low) * UNIT)).to(q.dtype)
-            below = wide * low
-            if q.dtype == tl.float16:
-                below -= factor.to(tl.float32)
-            else:
-                k = (k - 1.0).to(q.dtype)
-                v = (v - 1.0).to(q.dtype)
+            k_low, k_high, v_low, v_high = ends
+            ends = _ends(  # of the next block, so that nothing waits for them
+                k_low_ptr, k_high_ptr, v_low_ptr, v_high_ptr,
+                tl.minimum(n + STEP, tokens - STEP), row, there, BN, E, GROUP,
+            )  # fmt: skip
+            k_low, v_low = k_low.to(tl.float32), v_low.to(tl.float32)
+            v_mid, v_span = (v_low + v_high) * 0.5, (v_high - v_low) * UNIT
+            k = tl.trans(_numbers(k, BITS, HALF), 0, 2, 1, 3)
+            k = tl.reshape(k, [BN, E]).to(q.dtype)
+            v = tl.reshape(_numbers(v, BITS, HALF), [BN, E]).to(q.dtype)
+            factor = (wide * ((k_high - k_low) * UNIT)).to(q.dtype)
+            apart = tl.sum(wide * ((k_low + k_high) * 0.5), 1)
             factor = tl.reshape(factor, [ROWS, W, 2, CODES])
             factor = tl.reshape(tl.trans(factor, 0, 3, 1, 2), [ROWS, E])
             s = tl.dot(k, factor.T, input_precision=PRECISION)
-            s += tl.sum(below, 1)[None, :]
+            s += apart[None, :]
         seen = there
         if POS:
             place = pair // kv_heads * all_tokens + before + cols
@@ -166,12 +185,9 @@ def _stair(
         kept = tl.math.exp2(peak - shift)
         total = total * kept[None, :] + p
         if BITS < 16:
-            low_sum = low_sum * kept[None, :] + p * v_low[:, None]
-            p = p * span[:, None]
-        p = p.to(v.dtype)
-        if BITS < 16 and v.dtype == tl.float16:
-            low_sum -= p.to(tl.float32) * UNIT
-        acc = tl.dot(v.T, p, acc * kept[None, :], input_precision=PRECISION)
+            rest = rest * kept[None, :] + p * v_mid[:, None]
+            p = p * v_span[:, None]
+        acc = tl.dot(v.T, p.to(v.dtype), acc * kept[None, :], input_precision=PRECISION)
         peak = new
     total = tl.sum(total, 0)
     empty = total == 0.0
@@ -179,7 +195,7 @@ def _stair(
     at = at * parts + first + split
     lse = tl.where(empty, -INF, peak / LOG2E + tl.log(total))
     tl.store(lse_ptr + at, lse, mask=inside)
-    acc = (acc * UNIT + tl.sum(low_sum, 0)[None, :]) / total[None, :]
+    acc = (acc + tl.sum(rest, 0)[None, :]) / total[None, :]
     if BITS < 16:
         dims = dims // (2 * CODES) * (2 * CODES) + dims % 2 * CODES + dims // 2 % CODES
     tl.store(out_ptr + at[None, :] * E + dims[:, None], acc, mask=inside[None, :])
@@ -269,7 +285,10 @@ def attention(
                 f"kv_pos has shape {tuple(kv_pos.shape)}, needs ({batch}, {tokens})"
             )
         kv_pos = kv_pos.to(query.device, torch.int32).expand(batch, tokens).contiguous()
-    tiles = [decoding_tile(batch * kv_heads, one.tokens) for one in given]
+    tiles = [
+        staircase_tile(batch * kv_heads, one.tokens, one.bits, query.dtype)
+        for one in given
+    ]
     counts = [triton.cdiv(s.tokens, t.part) for s, t in zip(given, tiles, strict=True)]
     parts = sum(counts)
     outs = query.new_empty((batch, heads, parts, head_dim), dtype=torch.float32)
@@ -286,7 +305,7 @@ def attention(
             HEADS=group, ROWS=triton.next_power_of_2(group), BN=columns,
             E=head_dim, BITS=one.bits, GROUP=one.group, POS=kv_pos is not None,
             PRECISION="ieee" if query.dtype == torch.float32 else "tf32",
-            num_warps=tile.warps, num_stages=tile.stages,
+            num_warps=tile.warps, num_stages=tile.stages, maxnreg=tile.registers,
         )  # fmt: skip
         before, first = before + one.tokens, first + count
     out, lse = merge(outs.unsqueeze(2), sums.unsqueeze(2), query.dtype)

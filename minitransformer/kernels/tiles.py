@@ -178,12 +178,16 @@ def fp8_tile(head_dim: int) -> FlashTile:
 
 
 class DecodingTile(NamedTuple):
-    """Tile of decoding: ``part`` keys a program, ``columns`` of them at a time."""
+    """Tile of decoding: ``part`` keys a program, ``columns`` of them at a time.
+
+    ``registers`` is the most that a thread may take, or None: as the compiler likes.
+    """
 
     part: int
     columns: int
     warps: int
     stages: int
+    registers: int | None = None
 
 
 def decoding_tile(heads: int, length: int) -> DecodingTile:
@@ -197,6 +201,31 @@ def decoding_tile(heads: int, length: int) -> DecodingTile:
     parts = max(1, 2 * PROCESSORS // max(heads, 1))
     part = max(-(-length // parts), 2 * columns)
     return DecodingTile(-(-part // columns) * columns, columns, 4, 3)
+
+
+def staircase_tile(
+    heads: int, length: int, bits: int, dtype: torch.dtype
+) -> DecodingTile:
+    """Choose the tile of decoding on codes: at most 2048 keys a program.
+
+    What programs do at the same time hides what one of them waits for. With few bits, 2
+    warps are faster than 4; with 168 registers a processor has room for six programs.
+
+    Args:
+        heads: key heads of all sequences together.
+        length: keys of a sequence.
+        bits: of a code; 16 are numbers.
+        dtype: of the query.
+    """
+    tile = decoding_tile(heads, length)
+    if INTERPRETED or bits == 16 or dtype == torch.float32:
+        return tile
+    parts = -(-2 * PROCESSORS // max(heads, 1))
+    part = max(min(-(-length // parts), 2048), 2 * tile.columns)
+    part = -(-part // tile.columns) * tile.columns
+    if bits > 4:
+        return tile._replace(part=part)
+    return tile._replace(part=part, warps=2, registers=168)
 
 
 class LightningTile(NamedTuple):

@@ -202,14 +202,17 @@ def test_the_front_door_leads_to_the_welcome_page(site, browser):
         tab.close()
 
 
-def test_search_finds_a_word_of_a_lesson(site, browser):
+@pytest.mark.parametrize(("word", "shown"), [("rotary",) * 2, ("Renyi", "Rényi")])
+def test_search_shows_the_word_where_it_stands_in_a_lesson(site, browser, word, shown):
     events = []
     with visiting.serve(site) as base:
         tab = visiting.open_page(browser, base, events)
-        tab.goto(f"{base}search.html?q=merge")
-        hit = tab.locator("#search-results a[href*='1_1_byte_pair_encoding']").first
-        hit.wait_for(timeout=10_000)
+        tab.goto(f"{base}search.html?q={word}")
+        lesson = tab.locator("#search-results li:has(> a[href*='lessons/'])").first
+        excerpt = lesson.locator("p.context").inner_text(timeout=10_000)
         tab.close()
+    assert shown in excerpt
+    assert ".ipynb" not in excerpt
     assert events == []
 
 
@@ -248,7 +251,7 @@ def test_papers_lead_to_the_bibliography_and_from_there_to_arxiv(site, browser):
     entry = tab.locator(".references > p:target")
     assert "Jianlin Su, " in entry.inner_text()
     links = entry.get_by_role("link")
-    assert links.all_inner_texts()[0] == "arXiv 2104.09864"
+    assert links.all_inner_texts()[0] == "arXiv\N{NO-BREAK SPACE}2104.09864"
     assert links.first.get_attribute("href") == "https://arxiv.org/abs/2104.09864"
     links.last.press("Enter")
     assert "RoFormer" in tab.locator("table.atlas td:has(:target)").inner_text()
@@ -257,9 +260,9 @@ def test_papers_lead_to_the_bibliography_and_from_there_to_arxiv(site, browser):
 
 def test_every_paper_of_the_ledger_is_in_the_bibliography_with_its_address(site):
     page = (site / "book" / "bibliography.html").read_text(encoding="utf-8")
-    entries = re.findall(r'<p id="paper-arxiv-.*?</p>', page, re.DOTALL)
     for paper in papers.load():
-        (entry,) = (text for text in entries if f">arXiv {paper.arxiv}</a>" in text)
+        place = f"paper-arxiv-{paper.arxiv.replace('.', '-')}"
+        entry = re.search(rf'<p id="{place}">.*?</p>', page, re.DOTALL)[0]
         assert f'href="https://arxiv.org/abs/{paper.arxiv}"' in entry
         assert escape(paper.authors) in entry
         assert f'href="atlas.html#atlas-{paper.key}"' in entry

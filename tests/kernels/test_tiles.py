@@ -92,3 +92,23 @@ def test_the_tiles_of_a_product_can_be_multiplied(shape, dtype):
 def test_only_a_whole_large_product_takes_the_largest_tile():
     assert tiles.matmul_tile(4096, 4096, 4096, torch.float16)[:2] == (128, 256)
     assert tiles.matmul_tile(4096, 4097, 4096, torch.float16)[:2] == (128, 128)
+
+
+@pytest.mark.parametrize(("length", "parts"), [(64, 1), (2048, 2), (16384, 8)])
+@pytest.mark.parametrize("bits", [2, 8])
+def test_parts_of_a_stair_are_enough_for_all_processors(
+    length, parts, bits, monkeypatch
+):
+    monkeypatch.setattr(tiles, "INTERPRETED", False)
+    tile = tiles.staircase_tile(256, length, bits, torch.float16)
+    assert -(-length // tile.part) == parts
+    assert tile.part % tile.columns == 0
+    programs = tile.registers and 65536 // (tile.registers * tile.warps * 32)
+    assert programs == (6 if bits == 2 else None)
+
+
+def test_numbers_as_they_came_have_the_tile_of_decoding(monkeypatch):
+    monkeypatch.setattr(tiles, "INTERPRETED", False)
+    plain = tiles.decoding_tile(256, 16384)
+    assert tiles.staircase_tile(256, 16384, 16, torch.float16) == plain
+    assert tiles.staircase_tile(256, 16384, 4, torch.float32) == plain
