@@ -9,7 +9,6 @@ from tests import elsewhere
 SOME = [
     "lessons/7_kernels/7_6_reading_a_roofline.ipynb",
     "tests/attention/test_masks.py",
-    "tests/course/test_release.py",
     "tests/embeddings/test_vocabulary.py",
     "tests/exercises/test_0_start_here.py",
     "tests/test_data.py",
