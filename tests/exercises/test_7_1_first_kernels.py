@@ -122,7 +122,7 @@ WRONG_ANSWERS = (
         exercise="column_sums",
         slip="takes only the first rows",
         source=changed("column_sums", "row = program * ROWS + tl", "row = tl"),
-        message="six rows of ones sum to [8.0, 8.0, 8.0], not 6",
+        message="six rows of ones sum to [8.0, 8.0, 8.0], not 6: which",
     ),
     WrongAnswer(
         exercise="rms_norm_backward",

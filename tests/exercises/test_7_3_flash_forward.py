@@ -143,7 +143,7 @@ WRONG_ANSWERS = (
         exercise="flash",
         slip="leaves the peak out of the lse",
         source=changed("flash", "m + tl.log(total)", "tl.log(total)"),
-        message="lse is 0.00, not",
+        message="is the peak in it",
     ),
     WrongAnswer(
         exercise="flash",

@@ -89,7 +89,7 @@ WRONG_ANSWERS = (
         exercise="queries",
         slip="keeps only the last block",
         source=changed("queries", "dq += tl.dot(ds, k)", "dq = tl.dot(ds, k)"),
-        message="wrong with two blocks of keys",
+        message="is each added to the last?",
     ),
     WrongAnswer(
         exercise="queries",
