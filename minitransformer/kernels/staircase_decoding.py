@@ -68,7 +68,7 @@ def _planes(
 ):  # fmt: skip
     """Make numbers of every ``STEP``-th code of the halves of words: ``[..., 2, n]``.
 
-    Where the bits are constants, a pair takes two instructions.
+    Where the bits are constants, a pair takes two or three instructions.
     """
     if STEP < CODES:
         even = _planes(words, BITS, CODES, FIRST, 2 * STEP)
