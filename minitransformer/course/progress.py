@@ -95,8 +95,8 @@ def bar(points: float, possible: float) -> str:
 
 
 def line(title: str, points: float, possible: float) -> str:
-    """Return one row of the overview: title, bar, points done and open."""
-    numbers = f"{points:4g} done {possible - points:4g} open"
+    """Return one row of the overview: title, bar, points."""
+    numbers = f"{points:4g} of {possible:3g} points"
     return f"{title:38.38} {bar(points, possible)} {numbers}"
 
 

@@ -22,13 +22,17 @@ def chosen_set(name: str, root: Path = ROOT) -> str:
     """Return the id of the set that ``name`` begins, such as ``1_1``.
 
     Raises:
-        ValueError: it begins none, or several.
+        NoSuchSet: it begins none, or several.
     """
     known = exercise_sets(root)
     fitting = [each for each in known if f"{each}_".startswith(f"{name}_")]
     if len(fitting) != 1:
-        raise ValueError(f"no single exercise set begins {name!r}: {', '.join(known)}")
+        raise NoSuchSet(f"no single exercise set begins {name!r}: {', '.join(known)}")
     return fitting[0]
+
+
+class NoSuchSet(ValueError, argparse.ArgumentTypeError):
+    """A name means no set; on a command line its message is shown as it is."""
 
 
 def course(root: Path = ROOT) -> Any:

@@ -40,3 +40,10 @@ def test_a_notebook_elsewhere_can_be_checked(capsys):
 def test_a_missing_notebook_is_said(capsys):
     assert check.main(["0", "nowhere.ipynb"]) == 2
     assert "no notebook nowhere.ipynb" in capsys.readouterr().out
+
+
+def test_a_set_that_is_not_there_is_answered_with_those_that_are(capsys):
+    with pytest.raises(SystemExit):
+        check.main(["9_9"])
+    said = capsys.readouterr().err
+    assert "no single exercise set begins '9_9': 0_start_here, 1_1_byte" in said

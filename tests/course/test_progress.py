@@ -32,12 +32,12 @@ def test_at_first_all_is_open_and_the_first_exercise_is_next(course):
     ]
 
 
-def test_a_row_shows_what_is_done_and_what_is_open(course):
+def test_a_row_shows_the_points_that_are_done_of_those_there_are(course):
     progress.save("1_1_tiny", HALF, "", course)
     first, second, _, whole = progress.overview(progress.standings(course)).splitlines()
-    assert first.split() == ["Tiny", "########............", "2", "done", "3", "open"]
-    assert second.split()[1:] == ["." * 20, "0", "done", "5", "open"]
-    assert whole.endswith("   2 done    8 open")
+    assert first.split() == ["Tiny", "########............", "2", "of", "5", "points"]
+    assert second.split()[1:] == ["." * 20, "0", "of", "5", "points"]
+    assert whole.endswith("   2 of  10 points")
     assert whole.startswith("The whole course")
 
 
@@ -99,13 +99,13 @@ def test_a_check_is_stored_and_shown(course, monkeypatch, capsys):
     assert check.main(["1_1"]) == 1
     shown = capsys.readouterr().out
     assert "2 of 5 points" in shown
-    assert "2 done    8 open" in shown
+    assert "2 of  10 points" in shown
     assert "Next: Tiny, triple" in shown
     assert check.main([]) == 1
     assert capsys.readouterr().out.count("\n") == 8
     tiny.write(tiny.submission_notebook(), own)
     assert check.main(["1_1"]) == 0
-    assert "5 done    5 open" in capsys.readouterr().out
+    assert "5 of  10 points" in capsys.readouterr().out
     progress.save("1_2_small", DONE, "", course)
     assert check.main([]) == 0
 

@@ -18,7 +18,7 @@ SECONDS = 5.0
 LONGEST_MESSAGE = 300
 RAW = re.compile(
     r"Traceback|AssertionError|Mismatched elements|Not equal to tolerance| at 0x"
-    r"|A check failed that has no message"
+    r"|A check failed that has no message|\n|\d\.\d{9}"
 )
 
 
@@ -61,7 +61,7 @@ def changed(name: str, exercise: str, old: str, new: str) -> str:
 
 
 def is_readable(message: str) -> bool:
-    """Tell whether a message is words of a bearable length, no dump of a program."""
+    """Tell whether a message is words of a bearable length, no dump of numbers."""
     words = re.findall(r"[A-Za-z]{2,}", message)
     return (
         len(words) > 2 and len(message) <= LONGEST_MESSAGE and not RAW.search(message)

@@ -19,7 +19,7 @@ WRONG_ANSWERS = (
         exercise="pmi",
         slip="forgets that there is a total",
         source=changed("pmi", "count * count.sum()", "count"),
-        message="What has chance?",
+        message="what would chance alone give?",
     ),
     WrongAnswer(
         exercise="pmi",

@@ -67,7 +67,7 @@ def memory_read(locations, keys, values, query, radius):
         exercise="memory_read",
         slip="divides by nothing",
         source=changed("memory_read", "max(total, 1)", "total"),
-        message="where nothing was written",
+        message="what is 0 / 0?",
     ),
     WrongAnswer(
         exercise="memory_read",

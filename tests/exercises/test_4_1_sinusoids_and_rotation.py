@@ -115,7 +115,7 @@ def turn_halves(x, positions, speeds):
             "np.cos(steps * speed), np.sin(steps * speed)",
             "np.cos((steps + 1) * speed), np.sin((steps + 1) * speed)",
         ),
-        message="no step should change nothing",
+        message="0 steps should change nothing",
     ),
     WrongAnswer(
         exercise="step_matrix",

@@ -17,7 +17,7 @@ WRONG_ANSWERS = (
         exercise="intensity",
         slip="forgets what is written",
         source=changed("intensity", " + M * N\n", "\n"),
-        message="1 x 1, one term: 1.0, not 2 operations for 3 bytes",
+        message="1 x 1, one term: 1.000, not 2 operations for 3 bytes",
     ),
     WrongAnswer(
         exercise="intensity",

@@ -27,6 +27,8 @@ def test_a_question_with_what_came_is_readable(message):
         "got <function f at 0x7f8e>: did you call it?",
         "A check failed that has no message.",
         "did you get " + "1, " * 100,
+        "got 0.30000000000000004: is that the sum of all?",
+        "got [[1. 2.]\n [3. 4.]]: is that the sum of all?",
     ],
 )
 def test_a_dump_is_not_readable(message):
