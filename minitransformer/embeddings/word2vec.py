@@ -27,7 +27,8 @@ sampling, sub-sampling). Different from the paper, and why:
   frequent (:func:`block_length`), and steps where the loss curves much
   (:func:`~minitransformer.embeddings.skip_gram.learn_block`).
 - As in that program and in gensim, the window of each word is drawn uniformly from 1 to
-  ``window``.
+  ``window``, and the learning rate falls every 10,000 words of the text. On a short
+  text it is higher so than if it fell with each word.
 - Input vectors start uniform in plus or minus 1 / ``vector_size``, as in gensim; that
   program starts them half as long, which costs a short text several passes.
 """
@@ -68,6 +69,7 @@ Ints = NDArray[np.int64]
 
 SHORTEST_BLOCK, LONGEST_BLOCK, LONGEST_CBOW_BLOCK = 4, 64, 256  # words a block
 NOISE = 64  # noise words that a piece of a block shares, and words of a piece
+CONSTANT = 10_000  # words that are read at one learning rate
 
 
 def block_length(alpha: float, often: float, longest: int) -> int:
@@ -131,7 +133,7 @@ class Word2Vec:
             negative: noise words a prediction; 0 for no negative sampling.
             ns_exponent: noise words are drawn as count to this power.
             sample: share of the text from which on words are thinned; 0: never.
-            alpha: learning rate at first; it falls linearly.
+            alpha: learning rate at first; it falls linearly, every 10,000 words.
             min_alpha: learning rate in the end.
             epochs: passes over the text.
             seed: of all chance; the same seed gives the same vectors on one thread.
@@ -177,18 +179,19 @@ class Word2Vec:
         keep = keep_probability(corpus.counts, sample)
         text = corpus.counts * keep  # what sub-sampling leaves of it
         share = text / text.sum()
-        asked, read = np.max(share + negative * noise), (window + 1) * share.max()
-        often = (window + 1) * asked if sg else max(asked, read)
+        asked, given = np.max(share + negative * noise), (window + 1) * share.max()
+        often = (window + 1) * asked if sg else max(asked, given)
         length = block_length(alpha, often, LONGEST_BLOCK if sg else LONGEST_CBOW_BLOCK)
         keep = keep[corpus.ids]
         self.alpha = alpha
         for epoch in _bar(epochs) if progress else range(epochs):
             kept = self._rng.random(len(keep)) < keep
             ids, sentence = corpus.ids[kept], corpus.sentence[kept]
+            read = np.flatnonzero(kept) // CONSTANT * CONSTANT
             reach = self._rng.integers(1, window + 1, len(ids))
             ends = edges(reach, sentence)
             for begin in range(0, len(ids), length):
-                done = (epoch + begin / len(ids)) / epochs
+                done = (epoch + read[begin] / len(keep)) / epochs
                 self.alpha = alpha - (alpha - min_alpha) * done
                 block = slice(begin, min(begin + length, len(ids)))
                 if sg:

@@ -36,7 +36,8 @@ def test_blocks_are_short_where_words_are_frequent(arguments, length):
 
 @each_mode
 @pytest.mark.parametrize("alpha", [0.025, 0.5])
-def test_words_of_one_topic_come_together_at_any_rate(mode, alpha):
+def test_words_of_one_topic_come_together_at_any_rate(monkeypatch, mode, alpha):
+    monkeypatch.setattr(word2vec, "CONSTANT", 100)  # so that the rate falls to the end
     settings = {"vector_size": 10, "sample": 0, "alpha": alpha, **mode}
     model = Word2Vec(two_topics(300), **settings)
     same = model.wv.similarity("a0", "a1")
@@ -139,18 +140,23 @@ def test_which_tables_there_are():
     assert Word2Vec(two_topics(9), epochs=1, hs=1, negative=0).noise_outputs is None
 
 
-def test_the_rate_falls_linearly_and_each_epoch_is_reported():
+@pytest.mark.parametrize(
+    ("words", "wanted"), [(10_000, [0.4, 0.3, 0.2, 0.1]), (8, [0.3, 0.2, 0.1, 0])]
+)
+def test_the_rate_falls_every_so_many_words_and_each_epoch_is_reported(
+    monkeypatch, words, wanted
+):
     rates = []
+    monkeypatch.setattr(word2vec, "CONSTANT", words)
     Word2Vec(
         two_topics(500),
         vector_size=2,
-        sample=0,
         alpha=0.4,
         min_alpha=0,
         epochs=4,
         on_epoch=lambda model: rates.append(model.alpha),
     )
-    assert rates == pytest.approx([0.3, 0.2, 0.1, 0], abs=0.001)
+    assert rates == pytest.approx(wanted, abs=0.004)
 
 
 def test_a_bar_is_shown_where_asked_for(capsys):
