@@ -177,6 +177,14 @@ def fp8_tile(head_dim: int) -> FlashTile:
     return FlashTile(64, 64, 4, 2) if head_dim == 256 else FlashTile(64, 128, 4, 3)
 
 
+def hopper_persistent(head_dim: int, kv_len: int) -> bool:
+    """Tell whether ``hopper_attention`` takes one program a processor, or one a tile.
+
+    The fixed cost of a tile counts where its work is short.
+    """
+    return head_dim == 64 or kv_len <= 4096
+
+
 class DecodingTile(NamedTuple):
     """Tile of decoding: ``part`` keys a program, ``columns`` of them at a time.
 

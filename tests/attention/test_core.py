@@ -142,6 +142,9 @@ FLEX = {
 }
 
 
+@pytest.mark.skipif(
+    torch.__version__.startswith("2.6"), reason="there flex takes only powers of 2"
+)
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 @pytest.mark.parametrize(("score_mod", "mask_mod"), FLEX.values(), ids=FLEX)
 def test_it_agrees_with_flex_attention_under_the_same_mods(score_mod, mask_mod):

@@ -112,3 +112,11 @@ def test_numbers_as_they_came_have_the_tile_of_decoding(monkeypatch):
     plain = tiles.decoding_tile(256, 16384)
     assert tiles.staircase_tile(256, 16384, 16, torch.float16) == plain
     assert tiles.staircase_tile(256, 16384, 4, torch.float32) == plain
+
+
+@pytest.mark.parametrize(
+    ("head_dim", "kv_len", "persistent"),
+    [(64, 16384, True), (128, 4096, True), (128, 4097, False)],
+)
+def test_programs_are_persistent_where_tiles_are_short(head_dim, kv_len, persistent):
+    assert tiles.hopper_persistent(head_dim, kv_len) is persistent

@@ -158,6 +158,9 @@ def test_one_slope_for_all_heads_keeps_the_promises_of_an_attend():
     check_attend(attend)
 
 
+@pytest.mark.skipif(
+    torch.__version__.startswith("2.6"), reason="there flex takes only powers of 2"
+)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_alibi_runs_in_numpy_and_in_flex():
     inputs = example(Shape(1, 4, 4, 6, 6), dtype=torch.float32)

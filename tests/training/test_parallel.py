@@ -83,6 +83,8 @@ def main(folder):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """What two processes found, by DDP and by FSDP."""
+    if torch.__version__.startswith("2.6"):
+        pytest.skip("there weights are sharded on GPUs only")
     folder = tmp_path_factory.mktemp("parallel")
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [sys.executable, *launch, __file__, str(folder)]
