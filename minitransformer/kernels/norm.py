@@ -36,7 +36,7 @@ from minitransformer.kernels.tiles import (
 LONGEST = 16384
 """Numbers of a row that one program holds at once, going forward."""
 LONGEST_BACK = 8192
-"""The same going backward."""
+"""The same going backward, where a mean is taken off: then there is more to hold."""
 
 
 @triton.jit
@@ -244,7 +244,8 @@ class _Norm(torch.autograd.Function):
         x, weight, mean, scale = ctx.saved_tensors
         grad = grad.contiguous()
         rows, columns = x.shape
-        tile = norm_backward_tile(min(columns, LONGEST_BACK))
+        longest = LONGEST_BACK if ctx.center else LONGEST
+        tile = norm_backward_tile(min(columns, longest))
         shares = tile.programs(rows, processors(x.device))
         dx = torch.empty(x.shape, dtype=x.dtype, device=x.device)
         size = (1 + ctx.center, shares, columns)

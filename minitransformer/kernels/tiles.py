@@ -90,7 +90,7 @@ def norm_tile(columns: int) -> RowTile:
 
 
 def norm_backward_tile(columns: int) -> RowTile:
-    """Choose the tile of a norm's way back, for at most 8192 columns.
+    """Choose the tile of a norm's way back, for at most 16384 columns.
 
     Programs keep the gradients of the gains while they walk over rows, five tiles in
     registers; the next two tiles of both inputs are under way meanwhile.
@@ -98,6 +98,8 @@ def norm_backward_tile(columns: int) -> RowTile:
     block = power_of_two(columns)
     if block <= 1024:
         return RowTile(min(4096 // block, 16), block, 4, waves=2, stages=3)
+    if block > 8192:  # no room for a tile that is under way
+        return RowTile(1, block, 16, waves=1)
     return RowTile(8192 // block, block, 8, waves=1, stages=3)
 
 
