@@ -10,7 +10,8 @@ A head alone keeps one processor of a GPU busy and leaves the others idle, so a 
 sequence is cut into parts that run at the same time: a first kernel takes the keys and
 values of each part into a state that starts at zero, a second adds these up from part
 to part, and the third starts each part with what came before it. That reads keys and
-values twice; where there are heads enough for all processors, there is one part.
+values twice; where there are heads enough for all processors, there is one part. The
+states are kept for dQ, which starts from them too, and dK and dV share theirs.
 
 Sources: Qin et al., arXiv 2401.04658 (Lightning Attention-2), which walks over a whole
 sequence in one program; the parts are as in Yang et al., 2312.06635 (GLA).
@@ -25,7 +26,7 @@ from torch import Tensor
 
 from minitransformer.kernels.descriptors import aligned, descriptor
 from minitransformer.kernels.launch import check_inputs
-from minitransformer.kernels.tiles import lightning_tile
+from minitransformer.kernels.tiles import LightningTile, lightning_tile
 
 HEAD_DIMS = (16, 32, 64, 128)
 
@@ -48,9 +49,11 @@ def _state_of_parts(
     C: tl.constexpr, E: tl.constexpr, EV: tl.constexpr, VALUE_DIM: tl.constexpr,
     PRECISION: tl.constexpr, REVERSE: tl.constexpr,
 ):  # fmt: skip
-    """Take in each part alone, in the order of time."""
+    """Take in each part alone but the last in time, whose state no part reads."""
     b, h = tl.program_id(1) // heads, tl.program_id(1) % heads
     number, column = tl.program_id(0), tl.program_id(2) * EV
+    if REVERSE:
+        number += 1
     fade = tl.load(fade_ptr + h)
     begin = number * part
     blocks = tl.cdiv(tl.minimum(part, length - begin), C)
@@ -72,20 +75,21 @@ def _add_up(
     parts_ptr, state_ptr, fade_ptr, heads, length, part, num_parts,
     NUMBERS: tl.constexpr, BLOCK: tl.constexpr, REVERSE: tl.constexpr,
 ):  # fmt: skip
-    """Replace what a part took in by what came before it; leave the whole in state."""
+    """Replace what a part took in by what came before it."""
     head = tl.program_id(1)
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = at < NUMBERS
     fade = tl.load(fade_ptr + head % heads)
     state = tl.load(state_ptr + head * NUMBERS + at, mask=inside, other=0.0)
-    for step in range(0, num_parts):
+    for step in range(0, num_parts - 1):
         number = num_parts - 1 - step if REVERSE else step
         here = parts_ptr + (head * num_parts + number) * NUMBERS + at
         own = tl.load(here, mask=inside, other=0.0)
         tl.store(here, state, mask=inside)
         size = tl.minimum(part, length - number * part)
         state = state * tl.math.exp2(fade * size) + own
-    tl.store(state_ptr + head * NUMBERS + at, state, mask=inside)
+    number = 0 if REVERSE else num_parts - 1
+    tl.store(parts_ptr + (head * num_parts + number) * NUMBERS + at, state, mask=inside)
 
 
 @triton.jit
@@ -93,9 +97,12 @@ def _attend(
     q_desc, k_desc, v_desc, out_desc, start_ptr, end_ptr, fade_ptr, heads, length, part,
     num_parts, C: tl.constexpr, E: tl.constexpr, EV: tl.constexpr,
     VALUE_DIM: tl.constexpr, PRECISION: tl.constexpr, REVERSE: tl.constexpr,
-    END: tl.constexpr,
+    TURNED: tl.constexpr, END: tl.constexpr,
 ):  # fmt: skip
-    """Walk over the blocks of a part, with the state that came before it."""
+    """Walk over the blocks of a part, with the state that came before it.
+
+    If ``TURNED``, the states lie in memory with their axes swapped.
+    """
     b, h = tl.program_id(1) // heads, tl.program_id(1) % heads
     number, column = tl.program_id(0), tl.program_id(2) * EV
     fade = tl.load(fade_ptr + h)
@@ -106,7 +113,11 @@ def _attend(
     weight = tl.where(gap >= 0, tl.math.exp2(fade * gap), 0.0)
     cell = tl.arange(0, E)[:, None] * VALUE_DIM + column + tl.arange(0, EV)[None, :]
     at = (tl.program_id(1) * num_parts + number) * E * VALUE_DIM
-    state = tl.load(start_ptr + at + cell)
+    if TURNED:
+        rows, columns = tl.arange(0, E)[:, None], column + tl.arange(0, EV)[None, :]
+        state = tl.load(start_ptr + at + rows + columns * E)
+    else:
+        state = tl.load(start_ptr + at + cell)
     for step in tl.range(0, blocks):
         n = begin + (blocks - 1 - step if REVERSE else step) * C
         size = tl.minimum(C, length - n)
@@ -120,69 +131,90 @@ def _attend(
         out = tl.dot(s.to(v.dtype), v, out, input_precision=PRECISION)
         out_desc.store([b, h, n, column], out.to(v.dtype).reshape(1, 1, C, EV))
         state = _take_in(state, k, v, fade, i, size, PRECISION, REVERSE)
-    if END:
-        tl.store(end_ptr + tl.program_id(1) * E * VALUE_DIM + cell, state)
+    if END:  # noqa: SIM102 -- known when compiled, the next is not
+        if number == (0 if REVERSE else num_parts - 1):
+            tl.store(end_ptr + tl.program_id(1) * E * VALUE_DIM + cell, state)
 
 
-def _run(
+def _constants(query: Tensor, value: Tensor, tile: LightningTile) -> dict[str, Any]:
+    return {
+        "C": tile.block,
+        "E": query.shape[3],
+        "EV": tile.columns,
+        "VALUE_DIM": value.shape[3],
+        "PRECISION": "ieee" if query.dtype == torch.float32 else "tf32",
+        "num_warps": tile.warps,
+        "num_stages": tile.stages,
+    }
+
+
+def _starts(
+    key: Tensor,
+    value: Tensor,
+    fade: Tensor,
+    first: Tensor,
+    tile: LightningTile,
+    *,
+    reverse: bool = False,
+) -> Tensor:
+    """Return the state before each part, ``[B, H, parts, E, Ev]``; first is given."""
+    (batch, heads, length, head_dim), value_dim = key.shape, value.shape[3]
+    parts = triton.cdiv(length, tile.part)
+    if parts == 1:
+        return first.unsqueeze(2)
+    shape = (batch, heads, parts, head_dim, value_dim)
+    start = torch.empty(shape, dtype=torch.float32, device=key.device)
+    sizes = (fade, heads, length, tile.part, parts)
+    _state_of_parts[(parts - 1, batch * heads, value_dim // tile.columns)](
+        descriptor(key, tile.block),
+        descriptor(value, tile.block, tile.columns),
+        start,
+        *sizes,
+        **_constants(key, value, tile),
+        REVERSE=reverse,
+    )
+    numbers = head_dim * value_dim
+    _add_up[(triton.cdiv(numbers, 1024), batch * heads)](
+        start, first, *sizes, NUMBERS=numbers, BLOCK=1024, REVERSE=reverse
+    )
+    return start
+
+
+def _outputs(
     query: Tensor,
     key: Tensor,
     value: Tensor,
     fade: Tensor,
-    state: Tensor | None,
+    start: Tensor,
+    tile: LightningTile,
     *,
     reverse: bool = False,
-) -> tuple[Tensor, Tensor]:
-    """Return the output of checked inputs, and the state at the end of time."""
-    (batch, heads, length, head_dim), value_dim = query.shape, value.shape[3]
-    tile = lightning_tile(batch * heads, length, head_dim, value_dim, query.dtype)
+    turned: bool = False,
+    end: Tensor | None = None,
+) -> Tensor:
+    """Return the output of all parts; if ``end`` is given, write the last state there.
+
+    ``start`` is what ``_starts`` returned for these keys and values; or, ``turned``,
+    for what are here the values and keys.
+    """
+    (batch, heads, length, _), value_dim = query.shape, value.shape[3]
+    parts, columns = start.shape[2], min(tile.columns, value_dim)
+    tile = tile._replace(columns=columns)
     out = torch.empty(value.shape, dtype=value.dtype, device=value.device)
-    shape = (batch, heads, head_dim, value_dim)
-    if state is None:
-        end = torch.zeros(shape, dtype=torch.float32, device=query.device)
-    else:
-        end = state.to(torch.float32, copy=True).contiguous()
-    parts = triton.cdiv(length, tile.part)
-    columns = value_dim // tile.columns
-    constants = {
-        "C": tile.block,
-        "E": head_dim,
-        "EV": tile.columns,
-        "VALUE_DIM": value_dim,
-        "PRECISION": "ieee" if query.dtype == torch.float32 else "tf32",
-        "REVERSE": reverse,
-        "num_warps": tile.warps,
-        "num_stages": tile.stages,
-    }
-    sizes = (fade, heads, length, tile.part, parts)
-    start = end
-    if parts > 1:
-        start = torch.empty(
-            (batch, heads, parts, *shape[2:]), dtype=torch.float32, device=query.device
-        )
-        _state_of_parts[(parts, batch * heads, columns)](
-            descriptor(key, tile.block),
-            descriptor(value, tile.block, tile.columns),
-            start,
-            *sizes,
-            **constants,
-        )
-        numbers = head_dim * value_dim
-        _add_up[(triton.cdiv(numbers, 1024), batch * heads)](
-            start, end, *sizes, NUMBERS=numbers, BLOCK=1024, REVERSE=reverse
-        )
-    _attend[(parts, batch * heads, columns)](
+    _attend[(parts, batch * heads, value_dim // columns)](
         descriptor(query, tile.block),
         descriptor(key, tile.block),
-        descriptor(value, tile.block, tile.columns),
-        descriptor(out, tile.block, tile.columns),
+        descriptor(value, tile.block, columns),
+        descriptor(out, tile.block, columns),
         start,
-        end,
-        *sizes,
-        **constants,
-        END=parts == 1,
+        start if end is None else end,
+        *(fade, heads, length, tile.part, parts),
+        **_constants(query, value, tile),
+        REVERSE=reverse,
+        TURNED=turned,
+        END=end is not None,
     )
-    return out, end
+    return out
 
 
 class _Lightning(torch.autograd.Function):
@@ -195,22 +227,36 @@ class _Lightning(torch.autograd.Function):
         fade: Tensor,
         state: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        inputs = aligned(query), aligned(key), aligned(value)
-        ctx.save_for_backward(*inputs, fade, state)
-        return _run(*inputs, fade, state)
+        query, key, value = aligned(query), aligned(key), aligned(value)
+        (batch, heads, length, head_dim), value_dim = query.shape, value.shape[3]
+        sizes = (batch * heads, length, head_dim, value_dim)
+        ctx.tile = lightning_tile(*sizes, query.dtype)
+        shape = (batch, heads, head_dim, value_dim)
+        if state is None:
+            first = torch.zeros(shape, dtype=torch.float32, device=query.device)
+        else:
+            first = state.to(torch.float32, copy=True).contiguous()
+        start = _starts(key, value, fade, first, ctx.tile)
+        end = torch.empty_like(first)
+        out = _outputs(query, key, value, fade, start, ctx.tile, end=end)
+        ctx.save_for_backward(query, key, value, fade, start)
+        ctx.stateful = state is not None
+        return out, end
 
     @staticmethod
     def backward(ctx: Any, dout: Tensor, dend: Tensor) -> tuple[Any, ...]:
-        query, key, value, fade, state = ctx.saved_tensors
-        dout = aligned(dout)
-        turned = None if state is None else state.mT
-        dq, _ = _run(dout, value, key, fade, turned)
-        after = dend * torch.exp2(-fade).view(-1, 1, 1)  # it fades before it is read
-        dv, dstate = _run(key, query, dout, fade, after, reverse=True)
-        dk, _ = _run(value, dout, query, fade, after.mT, reverse=True)
-        if state is None:
+        query, key, value, fade, start = ctx.saved_tensors
+        dout, tile = aligned(dout), ctx.tile
+        dq = _outputs(dout, value, key, fade, start, tile, turned=True)
+        fading = torch.exp2(-fade).view(-1, 1, 1)  # it fades before it is read
+        first = (dend * fading).contiguous()
+        after = _starts(query, dout, fade, first, tile, reverse=True)
+        dstate = torch.empty_like(first) if ctx.stateful else None
+        dv = _outputs(key, query, dout, fade, after, tile, reverse=True, end=dstate)
+        dk = _outputs(value, dout, query, fade, after, tile, reverse=True, turned=True)
+        if dstate is None:
             return dq, dk, dv, None, None
-        return dq, dk, dv, None, dstate * torch.exp2(fade).view(-1, 1, 1)
+        return dq, dk, dv, None, dstate / fading
 
 
 def lightning_attention(
