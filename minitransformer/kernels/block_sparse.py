@@ -119,7 +119,8 @@ def _forward(
     kv_heads, maps, q_len, kv_len, most, scale, SIZE: tl.constexpr, E: tl.constexpr,
     CAUSAL: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    block, b, h = tl.program_id(0), tl.program_id(1) // heads, tl.program_id(1) % heads
+    block = tl.num_programs(0) - 1 - tl.program_id(0)  # the longest first
+    b, h = tl.program_id(1) // heads, tl.program_id(1) % heads
     kv_head = h // (heads // kv_heads)
     at = (h % maps) * tl.num_programs(0) + block
     count = tl.load(counts_ptr + at)
