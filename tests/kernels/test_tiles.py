@@ -69,6 +69,13 @@ def test_a_norm_of_the_longest_row_it_may_hold_has_a_tile():
     assert tiles.norm_tile(16384) == tiles.RowTile(1, 16384, 16, 4, 3)
 
 
+def test_an_rms_norm_of_that_row_goes_back_with_four_tiles_and_nothing_ahead():
+    tile = tiles.norm_backward_tile(16384)
+    assert (tile.rows, tile.block, tile.stages) == (1, 16384, 1)
+    threads = 32 * tile.warps
+    assert 4 * tile.block / threads <= min(65536 // threads, 255)
+
+
 @pytest.mark.parametrize(
     ("rows", "waves", "wanted"), [(1, 0, 1), (9, 0, 3), (9, 1, 2), (9, 9, 3), (9, 2, 3)]
 )
