@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 GB = 10**9
-ONE_WORKER, EACH_FURTHER = 4 * GB, 2 * GB
+WORKER = 4 * GB
 LESSON = 3 * GB  # of one worker's memory: a lesson's kernel with its children
 LIMITS = (  # of a container, in the two versions of Linux's control groups
     Path("/sys/fs/cgroup/memory.max"),
@@ -30,13 +30,12 @@ def to_be_had(limits: tuple[Path, ...] = LIMITS) -> int:
 
 def workers(cores: int, size: int) -> int:
     """Return how many workers fit into memory, at least 1 and one a core at most."""
-    further = (size - ONE_WORKER) // EACH_FURTHER
-    return max(1, min(cores, 1 + further))
+    return max(1, min(cores, size // WORKER))
 
 
 def allowed(count: int) -> int:
     """Return what so many workers may take in all."""
-    return ONE_WORKER + (count - 1) * EACH_FURTHER
+    return count * WORKER
 
 
 def children() -> int:

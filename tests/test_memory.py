@@ -16,13 +16,13 @@ from tests.memory import GB
         (8, 4.1 * GB, 1),
         (8, 1 * GB, 1),
         (2, 8 * GB, 2),
-        (8, 6 * GB, 2),
-        (8, 8.4 * GB, 3),
+        (8, 7.9 * GB, 1),
+        (8, 12.4 * GB, 3),
         (4, 64 * GB, 4),
         (1, 64 * GB, 1),
     ],
 )
-def test_the_first_worker_has_four_gigabytes_and_each_further_two(cores, size, count):
+def test_each_worker_has_four_gigabytes(cores, size, count):
     assert memory.workers(cores, int(size)) == count
     assert memory.allowed(count) <= max(size, 4 * GB)
 

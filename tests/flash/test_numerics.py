@@ -205,7 +205,8 @@ def test_the_wasserstein_distance_bounds_the_mean_from_below(seed):
     first = [rng.standard_normal((3, 4)), rng.standard_normal(5)]
     second = [x + 0.3 * rng.standard_normal(x.shape) for x in first]
     got = numerics.weight_deviation(first, second)
-    assert 0 < got.wasserstein <= got.mean <= got.max
+    rounding = 17 * np.finfo(float).eps  # two sums of 17 numbers, in another order
+    assert 0 < got.wasserstein <= got.mean * (1 + rounding) <= got.max
 
 
 def test_the_wasserstein_distance_is_scipys_and_blind_to_order():
