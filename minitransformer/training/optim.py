@@ -14,12 +14,15 @@ both by a schedule and the decay not by the base rate.
 Sources: Adam, Kingma & Ba, arXiv 1412.6980; AdamW, Loshchilov & Hutter, 1711.05101.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+PIECE = 2**17
+"""Numbers of a tensor that a CPU works on at once."""
 
 
 class Betas(NamedTuple):
@@ -77,7 +80,8 @@ def adamw_(
     """Change weights, means and squares in place, by one step.
 
     All tensors go through each operation together, which on a GPU is one launch
-    instead of one for each of them.
+    instead of one for each of them. A CPU takes piece after piece through all of them,
+    while the piece is in its cache; the result is the same to the last bit.
 
     Args:
         weights: any shapes.
@@ -90,17 +94,31 @@ def adamw_(
         eps: added to the root.
         decay: ``d``.
     """
-    if not weights:
+    for w, g, m, s in _pieces(weights, grads, means, squares):
+        torch._foreach_mul_(w, 1 - rate * decay)
+        torch._foreach_lerp_(m, g, 1 - betas[0])
+        torch._foreach_mul_(s, betas[1])
+        torch._foreach_addcmul_(s, g, g, value=1 - betas[1])
+        root = torch._foreach_sqrt(s)
+        torch._foreach_div_(root, (1 - betas[1] ** step) ** 0.5)
+        torch._foreach_add_(root, eps)
+        size = -rate / (1 - betas[0] ** step)
+        torch._foreach_addcdiv_(w, m, root, value=size)
+
+
+def _pieces(*lists: list[Tensor]) -> Iterator[Sequence[list[Tensor]]]:
+    """Yield all tensors at once; on a CPU piece by piece, which stays in its cache."""
+    every = [x for tensors in lists for x in tensors]
+    if any(
+        x.device.type != "cpu" or not x.is_contiguous() or type(x.data) is not Tensor
+        for x in every
+    ):
+        yield lists
         return
-    torch._foreach_mul_(weights, 1 - rate * decay)
-    torch._foreach_lerp_(means, grads, 1 - betas[0])
-    torch._foreach_mul_(squares, betas[1])
-    torch._foreach_addcmul_(squares, grads, grads, value=1 - betas[1])
-    root = torch._foreach_sqrt(squares)
-    torch._foreach_div_(root, (1 - betas[1] ** step) ** 0.5)
-    torch._foreach_add_(root, eps)
-    size = -rate / (1 - betas[0] ** step)
-    torch._foreach_addcdiv_(weights, means, root, value=size)
+    for tensors in zip(*lists, strict=True):
+        pieces = (x.view(-1).split(PIECE) for x in tensors)
+        for each in zip(*pieces, strict=True):
+            yield [[x] for x in each]
 
 
 class Group(NamedTuple):

@@ -3,6 +3,7 @@ import pytest
 import torch
 from torch import nn
 
+from minitransformer.training import optim
 from minitransformer.training.optim import (
     AdamW,
     Group,
@@ -125,3 +126,18 @@ def test_a_weight_in_two_groups_is_refused():
 
 def test_no_weights_are_no_work():
     adamw_([], [], [], [], step=1, rate=0.1)
+
+
+def test_pieces_change_no_bit(monkeypatch):
+    """Tensors that are no row of numbers in memory go through whole."""
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.randn(4, 5, 7, generator=generator)
+    drawn[3] = drawn[3].square()  # the means of squares
+    results = []
+    for turned, piece in ((False, 4), (False, 1000), (True, 4)):
+        monkeypatch.setattr(optim, "PIECE", piece)
+        given = [x.T.contiguous().T if turned else x.clone() for x in drawn]
+        adamw_(*([x] for x in given), step=3, rate=0.1, decay=0.5)
+        results.append(torch.stack([*given]))
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2])
