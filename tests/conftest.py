@@ -1,12 +1,15 @@
 """One thread a worker, kernels without a GPU; nothing over its time or memory."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from minitransformer.course.book import BROWSERS
 from tests import memory
+from tests.book import visiting
 
 # Time is no test; and where a run decides, it tries the same examples every time.
 settings.register_profile("anywhere", deadline=None)
@@ -116,3 +119,14 @@ def pytest_terminal_summary(terminalreporter, config):
         held, path = max((held, path) for path, held in meter.bytes.items())
         line += f"; of all lessons {Path(path).stem} took the most, {in_gb(held)}"
     terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Start Chromium, or skip the tests that need it."""
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        pytest.skip("no Chromium here: nobody looked at the page")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        yield driver.chromium.launch(executable_path=found, args=visiting.ARGUMENTS)

@@ -1,19 +1,18 @@
-"""A browser for the tests that look at pages."""
+"""What several tests of the website need."""
 
-import shutil
+import importlib
+import sys
 
 import pytest
 
-from tests.book import visiting
+from minitransformer.course.environment import ROOT
 
 
 @pytest.fixture(scope="module")
-def browser():
-    """Start Chromium, or skip the tests that need it."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    found = next(filter(None, map(shutil.which, names)), None)
-    if found is None:
-        pytest.skip("no Chromium here: the site was built, but nobody looked at it")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
-        yield driver.chromium.launch(executable_path=found, args=visiting.ARGUMENTS)
+def extension(request):
+    """The Sphinx extension that a module of tests names as ``EXTENSION``."""
+    sys.path.insert(0, str(ROOT / "book" / "_ext"))
+    try:
+        return importlib.import_module(request.module.EXTENSION)
+    finally:
+        sys.path.pop(0)

@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 
 import pytest
 
@@ -10,16 +9,8 @@ from minitransformer import papers
 from minitransformer.course.environment import ROOT
 
 pytest.importorskip("sphinx", reason="the extra [book] is not installed")
+EXTENSION = "bibliography"
 ARXIV = "https://arxiv.org/abs/"
-
-
-@pytest.fixture(scope="module")
-def extension():
-    sys.path.insert(0, str(ROOT / "book" / "_ext"))
-    import bibliography
-
-    sys.path.pop(0)
-    return bibliography
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """What the page on the heads of the house model says is what they do."""
 
 import re
-import sys
 
 import pytest
 
@@ -9,15 +8,7 @@ from minitransformer.course.environment import ROOT
 
 PAGE = (ROOT / "book" / "explorer.md").read_text(encoding="utf-8")
 pytest.importorskip("sphinx", reason="the extra [book] is not installed")
-
-
-@pytest.fixture(scope="module")
-def extension():
-    sys.path.insert(0, str(ROOT / "book" / "_ext"))
-    import explorer
-
-    sys.path.pop(0)
-    return explorer
+EXTENSION = "explorer"
 
 
 @pytest.fixture(scope="module")

@@ -1,21 +1,11 @@
 """The map of a part shows what builds on what, without a tangle."""
 
-import sys
-
 import pytest
 
 from minitransformer.course.environment import ROOT
 
 pytest.importorskip("sphinx", reason="the extra [book] is not installed")
-
-
-@pytest.fixture(scope="module")
-def extension():
-    sys.path.insert(0, str(ROOT / "book" / "_ext"))
-    import parts
-
-    sys.path.pop(0)
-    return parts
+EXTENSION = "parts"
 
 
 @pytest.fixture(scope="module")

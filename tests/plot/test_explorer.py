@@ -3,13 +3,11 @@
 import base64
 import json
 import re
-import shutil
 
 import numpy as np
 import pytest
 
 from minitransformer.plot import attention_explorer
-from tests.book import visiting
 
 TOKENS = ["The", " cat", " sat", " on", " the", " cat"]
 CONTRAST = """() => {
@@ -47,17 +45,6 @@ def stored(explorer):
     """The data of a page, as its script reads them."""
     start = '<script type="application/json" id="data">'
     return json.loads(explorer.html.split(start)[1].split("</script>")[0])
-
-
-@pytest.fixture(scope="module")
-def browser():
-    names = ("chromium", "chromium-browser", "google-chrome")
-    found = next(filter(None, map(shutil.which, names)), None)
-    if found is None:
-        pytest.skip("no Chromium here: nobody looked at the page")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
-        yield driver.chromium.launch(executable_path=found, args=visiting.ARGUMENTS)
 
 
 @pytest.fixture

@@ -1,12 +1,10 @@
 import re
-import shutil
 
 import pytest
 from matplotlib.colors import to_hex
 
 from minitransformer import plot
 from minitransformer.plot.tiles import STATES
-from tests.book import visiting
 
 PLACES = {"K": (1.5, 0), "S": (1.5, 1.5)}
 FIRST = {"K": [[1, 0]], "S": [[1, 0], [0, 0]]}
@@ -101,30 +99,21 @@ def test_no_caption_ends_the_script():
     assert page.count("</script>") == 1
 
 
-def test_keys_and_the_button_move_it(tmp_path):
-    found = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
-    playwright = pytest.importorskip("playwright.sync_api")
-    if found is None:
-        pytest.skip("no Chromium here")
+def test_keys_and_the_button_move_it(browser, tmp_path):
     path = tmp_path / "page.html"
     path.write_text(f'<html lang="en"><body>{slider()}</body></html>', encoding="utf-8")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=found, args=visiting.ARGUMENTS)
-        tab = browser.new_page()
-        tab.goto(path.as_uri())
-        caption, tile = tab.locator("p"), tab.locator("rect.t").nth(2)
-        assert caption.text_content() == CAPTIONS[0]
-        assert tile.get_attribute("fill") == STATES[1][1]
-        tab.locator("input").focus()
-        tab.keyboard.press("ArrowRight")
-        assert caption.text_content() == CAPTIONS[1]
-        assert tile.get_attribute("fill") == STATES[2][1]
-        tab.keyboard.press("ArrowLeft")
-        assert caption.text_content() == CAPTIONS[0]
-        tab.locator("button").click()
-        assert tab.locator("button").text_content() == "Stop"
-        tab.wait_for_function(
-            f"document.querySelector('p').textContent == {CAPTIONS[1]!r}"
-        )
-        tab.wait_for_function("document.querySelector('button').textContent == 'Play'")
-        browser.close()
+    tab = browser.new_page()
+    tab.goto(path.as_uri())
+    caption, tile = tab.locator("p"), tab.locator("rect.t").nth(2)
+    assert caption.text_content() == CAPTIONS[0]
+    assert tile.get_attribute("fill") == STATES[1][1]
+    tab.locator("input").focus()
+    tab.keyboard.press("ArrowRight")
+    assert caption.text_content() == CAPTIONS[1]
+    assert tile.get_attribute("fill") == STATES[2][1]
+    tab.keyboard.press("ArrowLeft")
+    assert caption.text_content() == CAPTIONS[0]
+    tab.locator("button").click()
+    assert tab.locator("button").text_content() == "Stop"
+    tab.wait_for_function(f"document.querySelector('p').textContent == {CAPTIONS[1]!r}")
+    tab.wait_for_function("document.querySelector('button').textContent == 'Play'")
